@@ -1,0 +1,53 @@
+"""The state of an effect: a product of three lattices, one for each kind of entry.
+
+field    keeps                                           why
+intent   the smallest (epoch, stamp, author)             every resend uses the first recorded body
+receipt  the smallest (stamp, author)                    every replay returns the first answer
+doubt    the largest (settled, epoch, stamp, author)     a settled doubt outlives an open one
+"""
+
+from dataclasses import dataclass
+
+from .entries import Doubt, EffectRecord, Intent, Receipt
+from .lattice import greatest, least
+
+
+@dataclass(frozen=True, slots=True)
+class EffectState:
+    """What is known of one effect. Any field may be missing: entries arrive in any order."""
+
+    intent: Intent | None = None
+    receipt: Receipt | None = None
+    doubt: Doubt | None = None
+
+
+def join(a: EffectState, b: EffectState) -> EffectState:
+    """Least upper bound: commutative, associative, idempotent. Both must be states of the same effect."""
+    return EffectState(
+        least(a.intent, b.intent, _intent_order),
+        least(a.receipt, b.receipt, _receipt_order),
+        greatest(a.doubt, b.doubt, _doubt_order),
+    )
+
+
+def lift(record: EffectRecord) -> EffectState:
+    """The state that one entry alone stands for."""
+    match record:
+        case Intent():
+            return EffectState(intent=record)
+        case Receipt():
+            return EffectState(receipt=record)
+        case Doubt():
+            return EffectState(doubt=record)
+
+
+def _intent_order(intent: Intent) -> tuple[int | str, ...]:
+    return intent.epoch, intent.stamp, intent.author
+
+
+def _receipt_order(receipt: Receipt) -> tuple[int | str, ...]:
+    return receipt.stamp, receipt.author
+
+
+def _doubt_order(doubt: Doubt) -> tuple[int | str, ...]:
+    return doubt.settled != "open", doubt.epoch, doubt.stamp, doubt.author

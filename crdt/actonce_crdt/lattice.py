@@ -1,0 +1,33 @@
+"""Joins of optional records under a total order.
+
+The maximum (or minimum) over a total order is commutative, associative and idempotent, so a field that keeps it is
+a join-semilattice with None as bottom (Shapiro, Preguica, Baquero, Zawirski: "Conflict-free replicated data types",
+2011). Two different records that agree in every named component of their order are told apart by their bytes.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from .entries import Record, encode
+
+R = TypeVar("R", bound=Record)
+
+
+def greatest(a: R | None, b: R | None, order: Callable[[R], tuple[int | str, ...]]) -> R | None:
+    """The larger of two records by (`order`, bytes)."""
+    if a is None or b is None:
+        return b if a is None else a
+    left, right = order(a), order(b)
+    if left == right:
+        return a if encode(a) >= encode(b) else b
+    return a if left > right else b
+
+
+def least(a: R | None, b: R | None, order: Callable[[R], tuple[int | str, ...]]) -> R | None:
+    """The smaller of two records by (`order`, bytes)."""
+    if a is None or b is None:
+        return b if a is None else a
+    left, right = order(a), order(b)
+    if left == right:
+        return a if encode(a) <= encode(b) else b
+    return a if left < right else b

@@ -1,0 +1,153 @@
+"""The view: the join of all entries present, kept incrementally.
+
+The view is a pure function of the *set* of entries: it depends neither on their order, nor on who sent them, nor on
+seeing one twice. `State.fold` computes it from nothing; adding and removing entries one by one gives the same view.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from types import MappingProxyType
+from typing import TypeAlias
+
+from . import effect, task
+from .effect import EffectState
+from .entries import Claim, Done, Doubt, Intent, Receipt, Record, Task, Try, Unknown, encode
+from .packing import pack
+from .task import TaskState
+
+EntryId: TypeAlias = tuple[int, int]
+"""(client id, clock): names one entry of the document, for ever, on every replica."""
+
+_TASK_KINDS = (Task, Claim, Try, Done)
+_EFFECT_KINDS = (Intent, Receipt, Doubt)
+_NOTHING: Mapping[EntryId, Record] = {}
+
+
+class State:
+    """The fold of the entries present. Tasks and effects have separate key spaces.
+
+    `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
+    `canonical` and `history`, and change nothing else.
+    """
+
+    __slots__ = ("_effect_entries", "_effects", "_effects_of", "_keys", "_task_entries", "_tasks", "_unknown")
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, TaskState] = {}
+        self._effects: dict[str, EffectState] = {}
+        self._effects_of: dict[str, set[str]] = {}  # task id -> keys of the effects whose winning intent names it
+        self._task_entries: dict[str, dict[EntryId, Record]] = {}
+        self._effect_entries: dict[str, dict[EntryId, Record]] = {}
+        self._unknown: dict[str, dict[EntryId, Record]] = {}
+        self._keys: dict[EntryId, Record] = {}
+
+    @classmethod
+    def fold(cls, entries: Iterable[tuple[EntryId, Record]]) -> "State":
+        """The view of these entries, from scratch."""
+        state = cls()
+        for entry_id, record in entries:
+            state.add(entry_id, record)
+        return state
+
+    @property
+    def tasks(self) -> Mapping[str, TaskState]:
+        """Task id -> state: a live, read-only view. Of some tasks only a claim or a result may be known yet."""
+        return MappingProxyType(self._tasks)
+
+    @property
+    def effects(self) -> Mapping[str, EffectState]:
+        """Effect key -> state: a live, read-only view."""
+        return MappingProxyType(self._effects)
+
+    def __len__(self) -> int:
+        """Number of entries present."""
+        return len(self._keys)
+
+    def add(self, entry_id: EntryId, record: Record) -> None:
+        """Join one more entry. Adding it again changes nothing; another record under its id is a ValueError."""
+        present = self._keys.setdefault(entry_id, record)
+        if present is not record:
+            if present != record:
+                raise ValueError(f"entry {entry_id} is already present with another record")
+            return
+        key = record.key
+        self._shelf(record).setdefault(key, {})[entry_id] = record
+        if isinstance(record, _TASK_KINDS):
+            known = self._tasks.get(key)
+            lifted = task.lift(record)
+            self._tasks[key] = lifted if known is None else task.join(known, lifted)
+        elif isinstance(record, _EFFECT_KINDS):
+            before = self._effects.get(key)
+            raised = effect.lift(record)
+            self._put_effect(key, raised if before is None else effect.join(before, raised))
+
+    def remove(self, entry_id: EntryId) -> None:
+        """Take an entry away and fold its key again from what is left.
+
+        An id that is not present is ignored: an entry that could not be decoded was never added.
+        """
+        record = self._keys.pop(entry_id, None)
+        if record is None:
+            return
+        key, shelf = record.key, self._shelf(record)
+        rest = shelf[key]
+        del rest[entry_id]
+        if not rest:
+            del shelf[key]
+        if isinstance(record, _TASK_KINDS):
+            states = [task.lift(one) for one in rest.values() if isinstance(one, _TASK_KINDS)]
+            if states:
+                self._tasks[key] = reduce(task.join, states)
+            else:
+                del self._tasks[key]
+        elif isinstance(record, _EFFECT_KINDS):
+            raised = [effect.lift(one) for one in rest.values() if isinstance(one, _EFFECT_KINDS)]
+            self._put_effect(key, reduce(effect.join, raised) if raised else None)
+
+    def effects_of(self, task_id: str) -> Sequence[str]:
+        """Keys of the effects whose winning intent names this task, sorted."""
+        return sorted(self._effects_of.get(task_id, ()))
+
+    def history(self, key: str) -> list[Record]:
+        """Every entry present for a task, those of its effects and of unknown kinds included, by (stamp, author)."""
+        found = [*self._task_entries.get(key, _NOTHING).values(), *self._unknown.get(key, _NOTHING).values()]
+        for name in self._effects_of.get(key, ()):
+            found.extend(self._effect_entries[name].values())
+            if name != key:
+                found.extend(self._unknown.get(name, _NOTHING).values())
+        return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
+
+    def canonical(self) -> bytes:
+        """Bytes that are equal exactly when two views are: every joined field and every unknown entry, sorted."""
+        fields: set[bytes] = set()
+        for state in self._tasks.values():
+            fields.update(encode(one) for one in (state.task, state.claim, state.tries, state.done) if one is not None)
+        for raised in self._effects.values():
+            fields.update(encode(one) for one in (raised.intent, raised.receipt, raised.doubt) if one is not None)
+        for entries in self._unknown.values():
+            fields.update(encode(one) for one in entries.values())
+        return pack(sorted(fields))
+
+    def _shelf(self, record: Record) -> dict[str, dict[EntryId, Record]]:
+        if isinstance(record, Unknown):
+            return self._unknown
+        return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
+
+    def _put_effect(self, key: str, after: EffectState | None) -> None:
+        """Replace the state of an effect, keeping the index of effects by task."""
+        before = self._effects.get(key)
+        old = before.intent.task if before and before.intent else None
+        new = after.intent.task if after and after.intent else None
+        if after is None:
+            self._effects.pop(key, None)
+        else:
+            self._effects[key] = after
+        if old == new:
+            return
+        if old is not None:
+            keys = self._effects_of[old]
+            keys.discard(key)
+            if not keys:
+                del self._effects_of[old]
+        if new is not None:
+            self._effects_of.setdefault(new, set()).add(key)

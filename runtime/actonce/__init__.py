@@ -1,0 +1,43 @@
+"""Run your agent many times; it acts once.
+
+    from actonce import Agent, Context, HttpSink
+
+    agent = Agent("kevin")
+    agent.sink("room", HttpSink("http://127.0.0.1:8000/posts"))
+
+    @agent.task("reply", retries=3, timeout="2m")
+    async def reply(ctx: Context, message: dict) -> None:
+        await ctx.post("room", {"text": f"You said: {message['text']}"})
+
+Then `actonce run module:agent`, or `async with Replica(agent, ...)` in a program of your own.
+"""
+
+from actonce.agent import Agent
+from actonce.context import Context, SyncContext
+from actonce.errors import ActonceError, EffectFailed, GateClosed, SinkRefused, SinkUnknown, TaskFailed
+from actonce.replica import Handle, Replica
+from actonce.settings import LAN, Settings
+from actonce.sinks import CallableSink, FileSink, HttpSink, Sink
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LAN",
+    "ActonceError",
+    "Agent",
+    "CallableSink",
+    "Context",
+    "EffectFailed",
+    "FileSink",
+    "GateClosed",
+    "Handle",
+    "HttpSink",
+    "Replica",
+    "Settings",
+    "Sink",
+    "SinkRefused",
+    "SinkUnknown",
+    "SyncContext",
+    "TaskFailed",
+    "__version__",
+]

@@ -1,0 +1,107 @@
+"""What the user writes: an agent, its handlers and its sinks. Declarations only; nothing runs here."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from actonce.errors import ConfigError
+from actonce.sinks import Sink
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+OnDoubt = Literal["resend", "skip"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One kind of task and how to run it."""
+
+    kind: str
+    handler: Callable[..., Any]
+    retries: int
+    """Attempts after the first, over all replicas."""
+    timeout_s: float | None
+    """Of one attempt."""
+    on_doubt: OnDoubt
+    """When an effect may or may not have happened and its sink cannot be asked: see `Agent.task`."""
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the handler is a coroutine function; others run in a worker thread."""
+        return inspect.iscoroutinefunction(self.handler)
+
+
+@dataclass(slots=True)
+class Agent:
+    """One identity, run by any number of replicas. Every replica should run the same declarations."""
+
+    name: str
+    tasks: dict[str, TaskSpec] = field(default_factory=dict)
+    sinks: dict[str, Sink] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name("an agent", self.name)
+
+    def task(
+        self, kind: str, *, retries: int = 3, timeout: str | float | None = "10m", on_doubt: OnDoubt = "resend"
+    ) -> Callable[[Handler], Handler]:
+        """Register the decorated function as the handler of `kind`.
+
+        The handler is called with a `Context` and the payload; what it returns is the task's result. It may be
+        async, or a plain function, which runs in a worker thread and gets a `SyncContext`.
+
+        Args:
+            retries: attempts after the first, counted over all replicas.
+            timeout: of one attempt: seconds, or text such as "90s", "2m", "1h"; None for no limit.
+            on_doubt: an effect was under way when its replica stopped, and nobody knows whether it happened. A sink
+                that can look up a key is always asked. Otherwise "resend" sends it again if the sink still refuses
+                repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again. Either way it
+                is listed as a doubt.
+        """
+        check_name("a kind of task", kind)
+        if kind in self.tasks:
+            raise ConfigError(f"two handlers for {kind!r}: {self.tasks[kind].handler.__name__} is already registered")
+        if retries < 0:
+            raise ConfigError(f"retries={retries}: the number of further attempts cannot be negative")
+        if on_doubt not in ("resend", "skip"):
+            raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend' or 'skip'")
+        timeout_s = None if timeout is None else parse_duration_s(timeout)
+
+        def register(handler: Handler) -> Handler:
+            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt)
+            return handler
+
+        return register
+
+    def sink(self, name: str, sink: Sink) -> Sink:
+        """Let handlers post to `sink` as `ctx.post(name, body)`."""
+        check_name("a sink", name)
+        self.sinks[name] = sink
+        return sink
+
+
+def check_name(what: str, name: object) -> None:
+    """Names of agents, replicas, kinds and sinks share one form."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot name {what}: use 1 to 64 of a-z, 0-9, '.', '_', '-', starting with a letter or digit"
+        )
+
+
+def parse_duration_s(text: str | float) -> float:
+    """Seconds of "250ms", "30s", "2m", "1.5h", "1d", or of a number of seconds."""
+    if isinstance(text, str):
+        match = _DURATION.fullmatch(text.strip())
+        seconds = float(match[1]) * _UNIT_S[match[2]] if match else -1.0
+    else:
+        seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"{text!r} is not a duration: write 250ms, 30s, 2m, 1h, 1d, or seconds as a number")
+    return seconds

@@ -1,0 +1,93 @@
+"""Which open tasks are ours, and claiming them when we may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from actonce.executor import Executor
+from actonce.ledger import Ledger
+from actonce.membership import Membership
+from actonce.ownership import Member, next_epoch, owner
+from actonce.world import World
+from actonce_crdt import Claim, TaskState
+
+RETRY_WAIT_S_MAX = 60.0
+"""How long a survivor waits at most for the retry time that a dead replica wrote down."""
+
+
+class Claims:
+    """The open tasks of the mesh as this replica sees them."""
+
+    def __init__(
+        self,
+        world: World,
+        ledger: Ledger,
+        membership: Membership,
+        executor: Executor,
+        *,
+        on_takeover: Callable[[str, Claim], None],
+    ) -> None:
+        """
+        Args:
+            on_takeover: called before we claim a task that another claimant left unfinished.
+        """
+        self._world, self._ledger, self._membership, self._executor = world, ledger, membership, executor
+        self._on_takeover = on_takeover
+        self.open: dict[str, None] = {}
+        """Tasks without an outcome, in the order in which they came."""
+        self._ready: dict[str, None] = {}
+        self._seen_version = -1
+        self.enabled = True
+        """False while the replica leaves: what it has it finishes, new work it does not take."""
+
+    def changed(self, keys: Iterable[str]) -> None:
+        """Entries of these keys came or were written."""
+        tasks = self._ledger.state.tasks
+        for key in keys:
+            state = tasks.get(key)
+            if state is not None:
+                self._look(key, state)
+
+    def _look(self, task: str, state: TaskState) -> None:
+        if self._executor.has(task) and not self._executor.holds(task, state):
+            self._executor.revoke(task)
+        self._ready.pop(task, None)
+        if state.done is not None:
+            self.open.pop(task, None)
+        elif state.task is not None:
+            self.open[task] = None
+            if self._is_ours(task, state.task.kind, state):
+                self._ready[task] = None
+
+    def _is_ours(self, task: str, kind: str, state: TaskState) -> bool:
+        """We own it, and nobody who may be alive has claimed it."""
+        members = self._membership.in_play()
+        if state.claim is not None and Member(state.claim.author, state.claim.incarnation) in members:
+            return False
+        return owner(task, members, self._membership.able(kind)) == self._membership.me
+
+    def pump(self) -> None:
+        """Claim what is ours, as far as slots go. The caller has checked that we may act at this moment."""
+        if self._seen_version != self._membership.version:
+            self._seen_version = self._membership.version
+            for task in list(self.open):
+                self._look(task, self._ledger.state.tasks[task])
+        if not self.enabled:
+            return
+        while self._ready and self._executor.free > 0:
+            task = next(iter(self._ready))
+            del self._ready[task]
+            self._claim(task)
+
+    def _claim(self, task: str) -> None:
+        state = self._ledger.state.tasks[task]
+        wait_s = state.tries.retry_at_ms / 1000 - self._world.wall() if state.tries else 0.0
+        if wait_s > 0:  # capped: the other replica's wall clock may be wrong
+            self._world.call_later(min(wait_s, RETRY_WAIT_S_MAX), lambda: self.changed([task]))
+            return
+        if state.claim is not None:
+            self._on_takeover(task, state.claim)
+        me = self._membership.me
+        epoch = next_epoch(self._membership.view, state.claim.epoch if state.claim is not None else 0)
+        self._ledger.write(Claim(task, self._ledger.stamp(), me.name, epoch, me.incarnation))
+        self._executor.start(task, epoch)

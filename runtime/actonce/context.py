@@ -1,0 +1,106 @@
+"""What a handler gets: who it is, and how to act on the world."""
+
+from __future__ import annotations
+
+import anyio.from_thread
+
+from actonce.desk import Desk
+from actonce.errors import ConfigError, EffectFailed, KeyReused
+from actonce.inbox import pack_payload, task_id
+from actonce.performing import Effect
+from actonce.running import Run
+from actonce_crdt import Json
+
+
+class Context:
+    """The first argument of an async handler. Valid while that handler runs."""
+
+    def __init__(self, desk: Desk, run: Run) -> None:
+        self._desk, self._run = desk, run
+        self._posts = 0
+        self._posting = False
+        self._keys: set[str] = set()
+
+    @property
+    def task(self) -> str:
+        """Id of the task: the same in every attempt, on every replica."""
+        return self._run.task
+
+    @property
+    def attempt(self) -> int:
+        """Counted from 1 over all replicas, by recorded failures: a killed attempt is not counted."""
+        return self._run.attempt
+
+    @property
+    def fence(self) -> int:
+        """Epoch of the claim. Grows with each takeover: a resource that remembers the highest can refuse others."""
+        return self._run.epoch
+
+    async def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:
+        """Make an effect, once, and return the sink's receipt.
+
+        A handler that runs again, here or elsewhere, gets the receipts of what it posted before. The body that was
+        recorded first is the one that is ever sent, also if the second run computes another.
+
+        Args:
+            sink: name of a sink of the agent.
+            body: JSON-like, at most `PAYLOAD_BYTES_MAX` bytes as msgpack.
+            key: names the effect within the task. Without one it is the position among the posts of this handler,
+                so that posts without a key must come one after the other, in the same order in each attempt.
+
+        Raises:
+            EffectFailed: the sink refused it for good, or did not do it in a bounded number of attempts.
+            KeyReused: the key was already used in this attempt.
+            PayloadInvalid, PayloadTooLarge: the body cannot be stored.
+            GateClosed: another replica has the task; this handler is being cancelled.
+        """
+        if sink not in self._desk.agent.sinks:
+            known = ", ".join(sorted(self._desk.agent.sinks)) or "none"
+            raise ConfigError(f"agent {self._desk.agent.name!r} has no sink {sink!r}; it has: {known}")
+        packed = pack_payload("the body", body)
+        if key is not None:
+            return await self._perform(sink, packed, task_id(self.task, key))
+        if self._posting:
+            raise EffectFailed("two posts at once need a key each: positions would depend on which comes first")
+        self._posting = True
+        try:
+            self._posts += 1
+            return await self._perform(sink, packed, task_id(self.task, f"#{self._posts}"))
+        finally:
+            self._posting = False
+
+    async def _perform(self, sink: str, packed: bytes, key: str) -> Json:
+        if key in self._keys:
+            raise KeyReused(f"effect {key!r} was already posted by this handler: give each post its own key")
+        self._keys.add(key)
+        return await Effect(self._desk, self._run, key, sink, self._desk.agent.sinks[sink], packed).perform()
+
+
+class SyncContext:
+    """The first argument of a plain function, which runs in a worker thread. See `Context`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @property
+    def task(self) -> str:
+        """As `Context.task`."""
+        return self._context.task
+
+    @property
+    def attempt(self) -> int:
+        """As `Context.attempt`."""
+        return self._context.attempt
+
+    @property
+    def fence(self) -> int:
+        """As `Context.fence`."""
+        return self._context.fence
+
+    def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:
+        """As `Context.post`; blocks this thread until the effect is done."""
+
+        async def post() -> Json:
+            return await self._context.post(sink, body, key=key)
+
+        return anyio.from_thread.run(post)

@@ -1,0 +1,41 @@
+"""Between a handler and the engine: the handler's side asks, the engine answers when it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from actonce.agent import Agent
+from actonce.asking import ask, wait
+from actonce.executor import Executor
+from actonce.outbox import Outbox
+from actonce.running import Gate
+from actonce.settings import Settings
+from actonce.world import World
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the hands may use of a replica. `outbox` and `executor` are touched only inside `ask` and `tell`."""
+
+    world: World
+    settings: Settings
+    agent: Agent
+    gate: Gate
+    outbox: Outbox
+    executor: Executor
+
+    async def ask(self, call: Callable[[Callable[[Answer], None]], None]) -> Answer:
+        """As `asking.ask`."""
+        return await ask(self.world.hands, call)
+
+    async def wait(self, call: Callable[[Callable[[], None]], None]) -> None:
+        """The same for an answer without content."""
+        await wait(self.world.hands, call)
+
+    def tell(self, call: Callable[[], None]) -> None:
+        """Run `call` on the engine soon."""
+        self.world.hands.engine(call)

@@ -1,0 +1,187 @@
+"""The journal on disk: SQLite in a thread of its own, with group commit.
+
+All that was appended while one commit ran goes into the next, so the cost of an fsync is shared under load and nobody
+waits when there is none. `actonce.journal` is the contract, `journal_store` the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from actonce.edge import journal_store
+from actonce.edge.journal_store import FILE_NAME, Store
+from actonce.errors import JournalDamaged, JournalError, JournalFailed, JournalInUse, JournalUnreadable
+from actonce.journal import Recovered, Row
+
+LOCK_NAME = "lock"
+
+Post = Callable[[Callable[[], None]], object]
+Durable = Callable[[], None]
+
+
+class SqliteJournal:
+    """A `Journal` in a folder. Made by `open_journal`; its thread owns the database from the first to the last."""
+
+    def __init__(self, folder: Path, lock: int, post: Post, on_error: Callable[[JournalError], None]) -> None:
+        self._folder = folder
+        self._lock = lock
+        self._post = post
+        self._on_error = on_error
+        self._queue = SimpleQueue[tuple[Sequence[Row], Durable] | None]()
+        self._thread = threading.Thread(name="actonce-journal", daemon=True, target=self._run)
+        self._opened = SimpleQueue[Recovered | BaseException]()
+        self._names = ("", "")
+        self._closed = False
+
+    def open(self, agent: str, replica: str) -> Recovered:
+        self._names = (agent, replica)
+        self._thread.start()
+        recovered = self._opened.get()
+        if isinstance(recovered, BaseException):
+            self.close()
+            raise recovered
+        return recovered
+
+    def append(self, rows: Sequence[Row], durable: Durable) -> None:
+        self._queue.put((rows, durable))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+        os.close(self._lock)
+
+    def _run(self) -> None:
+        # The connection lives in this thread's frame alone: when a process ends without `close`, no garbage collector
+        # may close it, since SQLite then removes the log, which would look like damage at the next start.
+        try:
+            store, recovered = open_store(self._folder, *self._names)
+        except BaseException as error:
+            self._opened.put(error)
+            return
+        self._opened.put(recovered)
+        try:
+            self._write(store)
+        except Exception as error:  # whatever it was: the engine must learn that nothing is durable any more
+            self._tell(partial(self._on_error, failed(self._folder, error)))
+            while self._queue.get() is not None:
+                pass
+        finally:
+            with contextlib.suppress(sqlite3.Error):  # nothing is promised any more by now
+                store.close()
+
+    def _write(self, store: Store) -> None:
+        """Commit group after group until `close`."""
+        closing = False
+        while not closing:
+            rows: list[Row] = []
+            durables: list[Durable] = []
+            item = self._queue.get()
+            with contextlib.suppress(Empty):
+                while item is not None:
+                    rows += item[0]
+                    durables.append(item[1])
+                    item = self._queue.get_nowait()
+                closing = True
+                self._queue.put(None)  # for `_run`, should the last commit fail
+            if rows:
+                store.append(rows)
+            if durables:
+                self._tell(partial(call_each, durables))
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the engine's loop is gone: nobody is left to be told
+            self._post(call)
+
+
+def call_each(calls: Sequence[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
+
+
+def open_journal(
+    path: str | os.PathLike[str],
+    *,
+    agent: str,
+    replica: str,
+    post: Post,
+    on_error: Callable[[JournalError], None],
+) -> tuple[SqliteJournal, Recovered]:
+    """Open the journal in the folder `path`, or make a new one there. Blocks: reads and verifies all rows.
+
+    `post` runs a call on the engine's thread soon, in order, from any thread (`loop.call_soon_threadsafe`); it may
+    raise RuntimeError once nobody listens. `on_error` is called there once, when a write fails: nothing is acknowledged
+    after.
+
+    The new incarnation number is on disk, in the main file, before this returns. One process at a time can hold a
+    journal (`flock` on `<path>/lock`, let go by the kernel when the process ends, however it ends).
+
+    Raises:
+        JournalInUse, JournalDamaged, JournalForeign, JournalTooNew, JournalUnreadable
+        JournalFailed: the disk is full, or failed, during the opening.
+    """
+    folder = Path(path)
+    journal = SqliteJournal(folder, take_lock(folder), post, on_error)
+    return journal, journal.open(agent, replica)
+
+
+def take_lock(folder: Path) -> int:
+    """The descriptor that holds the lock. A child that is forked without `exec` shares it, and holds it on."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise JournalUnreadable(f"no journal can be kept in {folder}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise JournalInUse(f"the journal in {folder} is in use by another process") from None
+        raise JournalUnreadable(f"the journal in {folder} cannot be locked: {error.strerror}") from None
+    return lock
+
+
+def open_store(folder: Path, agent: str, replica: str) -> tuple[Store, Recovered]:
+    path = folder / FILE_NAME
+    new = not os.path.lexists(path)
+    try:
+        if new:
+            if journal_store.log_of(path).exists():
+                raise JournalDamaged(
+                    f"{path} is gone but its write-ahead log is there: put it back, or move the whole folder aside "
+                    "and start with --join to refetch everything from the peers"
+                )
+            journal_store.create(path, agent=agent, replica=replica, journal_id=secrets.token_hex(16))
+        recovered, seq = journal_store.read(path, agent=agent, replica=replica)
+        recovered = replace(recovered, incarnation=recovered.incarnation + 1, new=new)
+        store = Store(path, seq)
+        try:
+            store.append([Row("opened", str(recovered.incarnation).encode())])
+            store.checkpoint()
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                store.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise failed(folder, error) from None
+    return store, recovered
+
+
+def failed(folder: Path, error: Exception) -> JournalError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_READONLY or isinstance(error, PermissionError):
+        return JournalUnreadable(f"the journal in {folder} cannot be written: {error}")
+    return JournalFailed(f"writing the journal in {folder} failed: {error}; free the disk, then start again")

@@ -1,0 +1,209 @@
+"""The SQLite file of a journal: made whole, verified whole, then only appended to. One thread at a time; it blocks.
+
+    rows(seq, kind, data, sum)    seq counts from 1 without a gap; sum = checksum(seq, kind, data)
+      row 1, "journal"            JSON: format, id, agent, replica. Its shape stays the same in all later formats
+      "opened"                    the incarnation number, once for each opening
+      "update", "view", "meta"    what the replica appended
+    head(one, seq, state, sum)    the last seq, and "open" or "closed": a row that damage hides is missed
+
+SQLite's own integrity check misses most flipped bits, the checksums miss what could hurt a later write (a free list
+that points at live pages), so both are asked. Read a journal with other tools only in a copy, or with
+`sqlite3 -readonly`: a tool that may write deletes the write-ahead log, and that is taken for damage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from actonce.edge.wal import wal_is_damaged
+from actonce.errors import JournalDamaged, JournalForeign, JournalTooNew, JournalUnreadable
+from actonce.journal import UPDATE, VIEW, Recovered, Row, checksum
+
+FORMAT = 1
+FILE_NAME = "journal.db"
+FILE_HEADER_BYTES = 100
+MAGIC = b"SQLite format 3\x00"
+IN_WAL_MODE = b"\x02\x02"  # bytes 18 and 19 of the file
+
+OPEN, CLOSED = "open", "closed"
+
+SCHEMA = """
+    CREATE TABLE rows (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL, sum BLOB NOT NULL);
+    CREATE TABLE head (one INTEGER PRIMARY KEY, seq INTEGER NOT NULL, state TEXT NOT NULL, sum BLOB NOT NULL);
+"""
+
+
+class Store:
+    """An open journal file. SQLite's errors pass through `append` and `close`."""
+
+    def __init__(self, path: Path, seq: int) -> None:
+        self._path = path
+        self._seq = seq
+        self._db = connect(path)
+        self._whole = True
+
+    def append(self, rows: Sequence[Row], state: str = OPEN) -> None:
+        """Write `rows` in one transaction; they are on disk when this returns. After an error, only `close`."""
+        self._whole = False
+        first = self._seq + 1
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(
+                "INSERT INTO rows VALUES (?, ?, ?, ?)",
+                [(seq, row.kind, row.data, checksum(seq, row.kind, row.data)) for seq, row in enumerate(rows, first)],
+            )
+            self._seq += len(rows)
+            write_head(self._db, self._seq, state)
+        self._whole = True
+
+    def checkpoint(self) -> None:
+        """Move all into the main file: what is in it by now outlives even the loss of the write-ahead log."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        try:
+            if self._whole:
+                self.append((), CLOSED)
+        finally:
+            self._db.close()
+            if not self._whole:
+                with suppress(OSError):  # SQLite removes a log that is in the file by now: it is empty then, not lost
+                    log_of(self._path).touch()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    return db
+
+
+def log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def write_head(db: sqlite3.Connection, seq: int, state: str) -> None:
+    db.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?)", (seq, state, checksum(seq, state, b"head")))
+
+
+def create(path: Path, *, agent: str, replica: str, journal_id: str) -> None:
+    """Make a new journal file under another name, then move it to `path`: no crash leaves half of one there."""
+    draft = path.with_name(path.name + ".new")
+    for suffix in ("-wal", "-shm", ""):  # of a crash here before: an old log would be replayed into the new file
+        draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+    identity = {"format": FORMAT, "id": journal_id, "agent": agent, "replica": replica}
+    data = json.dumps(identity, sort_keys=True).encode()
+    with closing(connect(draft)) as db:
+        db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+        db.execute("BEGIN")
+        db.execute("INSERT INTO rows VALUES (1, 'journal', ?, ?)", (data, checksum(1, "journal", data)))
+        write_head(db, 1, CLOSED)
+        db.execute("COMMIT")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # as closing does, but this one raises when it fails
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(path: Path, *, agent: str, replica: str) -> tuple[Recovered, int]:
+    """All that a journal holds, as of before this opening, and its last seq. A refused journal is left as it was.
+
+    Raises:
+        JournalDamaged, JournalForeign, JournalTooNew, JournalUnreadable
+    """
+    has_log = check_files(path)
+    address = path.resolve().as_uri() + ("?mode=ro" if has_log else "?mode=ro&immutable=1")  # makes no empty log
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as db:
+            seq, rows = read_rows(path, db, has_log)
+    except (sqlite3.Error, UnicodeError, MemoryError) as error:  # MemoryError: a damaged length
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
+            raise JournalUnreadable(f"the journal {path} cannot be opened: {error}") from None
+        raise damaged(path, str(error)) from None
+    identity = json.loads(rows[0].data)
+    if (identity["agent"], identity["replica"]) != (agent, replica):
+        raise JournalForeign(
+            f"the journal {path} belongs to replica {identity['replica']!r} of agent {identity['agent']!r}, "
+            f"not to replica {replica!r} of agent {agent!r}"
+        )
+    views = [row.data for row in rows if row.kind == VIEW]
+    recovered = Recovered(
+        journal_id=identity["id"],
+        incarnation=sum(row.kind == "opened" for row in rows),
+        updates=tuple(row.data for row in rows if row.kind == UPDATE),
+        view=views[-1] if views else None,
+        new=False,
+    )
+    return recovered, seq
+
+
+def check_files(path: Path) -> bool:
+    """What has to be seen before SQLite touches the files: it would repair, or forget, without a word.
+
+    Returns whether there is a write-ahead log.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(FILE_HEADER_BYTES)
+        has_log = log_of(path).exists()
+        log = log_of(path).read_bytes() if has_log else b""
+    except OSError as error:
+        raise JournalUnreadable(f"the journal {path} cannot be read: {error.strerror}") from None
+    alike = sum(one == other for one, other in zip(header, MAGIC, strict=False))
+    if alike < len(header[: len(MAGIC)]) / 2:
+        raise JournalUnreadable(f"{path} is not a journal")
+    if header[: len(MAGIC)] != MAGIC or header[18:20] != IN_WAL_MODE:
+        raise damaged(path, "its first bytes are not those of a journal")
+    if wal_is_damaged(log):
+        raise damaged(log_of(path), "rows in its middle fail their checksums")
+    return has_log
+
+
+def read_rows(path: Path, db: sqlite3.Connection, has_log: bool) -> tuple[int, list[Row]]:
+    """All rows, verified against their checksums, the head and SQLite's own check."""
+    rows: list[Row] = []
+    for expected, (seq, kind, data, stated) in enumerate(db.execute("SELECT * FROM rows ORDER BY seq"), 1):
+        if seq != expected or not isinstance(kind, str) or not isinstance(data, bytes):
+            raise damaged(path, f"row {expected} is missing or unreadable")
+        if stated != checksum(seq, kind, data):
+            raise damaged(path, f"row {seq} fails its checksum")
+        if seq == 1:
+            check_format(path, kind, data)
+        rows.append(Row(kind, data))
+    head = db.execute("SELECT seq, state, sum FROM head").fetchall()
+    if not rows or len(head) != 1 or not isinstance(head[0][0], int) or head[0][1] not in (OPEN, CLOSED):
+        raise damaged(path, f"its head is missing or unreadable, {len(rows)} rows are there")
+    seq, state, stated = head[0]
+    if stated != checksum(seq, state, b"head") or seq != len(rows):
+        raise damaged(path, f"row {len(rows) + 1} is missing, or the head is wrong")
+    if state == OPEN and not has_log:
+        raise damaged(path, f"it was not closed, and its last rows are gone with {log_of(path).name}")
+    if (verdict := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise damaged(path, str(verdict))
+    return seq, rows
+
+
+def check_format(path: Path, kind: str, data: bytes) -> None:
+    """Row 1, as soon as it is read: later formats may differ in all the rest."""
+    written = json.loads(data)["format"] if kind == "journal" else 0
+    if written > FORMAT:
+        raise JournalTooNew(
+            f"the journal {path} has format {written}, this version of Actonce reads up to {FORMAT}: upgrade it"
+        )
+    if written != FORMAT:
+        raise damaged(path, "row 1 does not say what it is")
+
+
+def damaged(path: Path, what: str) -> JournalDamaged:
+    return JournalDamaged(
+        f"the journal {path} is damaged ({' '.join(what.split())}): "
+        "move it aside and start with --join to refetch everything from the peers"
+    )

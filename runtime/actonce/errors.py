@@ -1,0 +1,137 @@
+"""What can go wrong, as one tree. Each message is one sentence: what happened and, where there is one, what to do.
+
+    ActonceError
+    ├── ConfigError            an option, a module or a file that the user named is not usable
+    ├── NameTaken              another live journal already runs under this replica's name
+    ├── UnknownKind            no handler is registered for this kind of task
+    ├── PayloadInvalid         the payload, effect body or result is not JSON-like
+    ├── PayloadTooLarge        ... or has more bytes than the limit that the message names
+    ├── KeyReused              one key, two different payloads or effect bodies
+    ├── NotSettled             this replica may not act or accept yet; it said why
+    ├── TaskFailed             the task ended without a result: its last error
+    ├── EffectFailed           an effect was refused for good, or its retries are used up
+    ├── GateClosed             an effect may not leave now: superseded, or out of contact
+    ├── SinkError
+    │   ├── SinkRefused        surely not done
+    │   └── SinkUnknown        may have been done: a doubt
+    ├── MessageInvalid         a peer's frame is no message of this protocol
+    ├── ReplicaFailed          the replica stopped on an error of its own; nothing more is acknowledged
+    └── JournalError
+        ├── JournalInUse       another process holds it
+        ├── JournalForeign     it belongs to another agent or replica
+        ├── JournalTooNew      a later version of Actonce wrote it
+        ├── JournalDamaged     its content is not what was written
+        ├── JournalUnreadable  permissions, not a journal, a read-only disk
+        └── JournalFailed      a write failed; nothing after it was kept or acknowledged
+
+Errors of other libraries are translated once, at the edge, and never cross it. Errors of the document and of the
+transports have their own roots, `actonce_crdt.CrdtError` and `actonce_transports.TransportError`.
+"""
+
+from __future__ import annotations
+
+
+class ActonceError(Exception):
+    """Root of all errors that a user of Actonce can meet."""
+
+
+class ConfigError(ActonceError):
+    """An option, a module or a file that the user named cannot be used."""
+
+
+class NameTaken(ActonceError):
+    """Another replica with another journal is already live in the mesh under this name."""
+
+
+class UnknownKind(ActonceError):
+    """No handler of the agent is registered for this kind of task."""
+
+
+class PayloadInvalid(ActonceError):
+    """A payload, an effect body or a result is not JSON-like. The message names the place, as `payload.items[3]`."""
+
+
+class PayloadTooLarge(ActonceError):
+    """A payload, an effect body or a result has more bytes than its limit, which the message names."""
+
+
+class KeyReused(ActonceError):
+    """A task key, or the key of an effect within its task, was used before with other content."""
+
+
+class NotSettled(ActonceError):
+    """This replica has not yet learnt enough from the others to act or to acknowledge."""
+
+
+class TaskFailed(ActonceError):
+    """The task ended without a result. The message is the handler's last error."""
+
+
+class EffectFailed(ActonceError):
+    """An effect did not happen and will not be tried again: refused for good, or out of retries."""
+
+
+class GateClosed(ActonceError):
+    """An effect may not leave now: another replica has the task, or contact with the others is stale."""
+
+
+class SinkError(ActonceError):
+    """A sink did not return a receipt."""
+
+
+class SinkRefused(SinkError):
+    """The effect was surely not done.
+
+    `retry_after_s` is how long the sink asked us to wait, where it did; `permanent` says that the same request
+    can never succeed.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float | None = None, permanent: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+        self.permanent = permanent
+
+
+class SinkUnknown(SinkError):
+    """The effect may have been done, or may still be done: nobody here can know. This is what a *doubt* is."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class MessageInvalid(ActonceError):
+    """Bytes from a peer are no message of this protocol."""
+
+
+class ReplicaFailed(ActonceError):
+    """The replica stopped on an error of its own. What it acknowledged is on disk; it acknowledges nothing more."""
+
+
+class JournalError(ActonceError):
+    """The journal of a replica cannot be used."""
+
+
+class JournalInUse(JournalError):
+    """Another live process holds this journal."""
+
+
+class JournalForeign(JournalError):
+    """The journal belongs to another agent or to another replica."""
+
+
+class JournalTooNew(JournalError):
+    """The journal was written by a later version of Actonce."""
+
+
+class JournalDamaged(JournalError):
+    """The content of the journal is not what was once written. Names the first bad row, and says what to do."""
+
+
+class JournalUnreadable(JournalError):
+    """The journal cannot be read or written here: permissions, not a journal, a read-only disk."""
+
+
+class JournalFailed(JournalError):
+    """A write failed, as on a full disk. Nothing after it was kept, or acknowledged."""

@@ -1,0 +1,321 @@
+"""Links and what flows over them: eager push, acknowledgement, anti-entropy, heartbeats.
+
+Every local update is pushed to every linked peer the moment it is on disk (full mesh). What a push missed - a full
+queue, a link that came up later, a gap - is fetched by state vector: on every new link, whenever a heartbeat shows
+that a peer has read more than we have for longer than a moment, and when two equal state vectors show different
+digests. Anti-entropy is part of correctness here, not an optimisation: pycrdt must never be given an update that
+starts beyond what it knows, so such a push is refused and asked for again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
+from actonce.ledger import Ledger
+from actonce.membership import Membership
+from actonce.messages import Ack, Announce, Ask, Bye, Chunk, Heartbeat, Message, Push, decode, encode
+from actonce.peers import About
+from actonce.settings import Settings
+from actonce.world import World
+from actonce_crdt import DocumentPoisoned, StateVectorInvalid, UpdateGap, UpdateInvalid, parse_state_vector
+from actonce_transports import FRAME_BYTES_MAX, End, Identity, Link, Reach
+
+CHUNK_BYTES = FRAME_BYTES_MAX - 1024
+MESSAGE_BYTES_MAX = 256 * 1024 * 1024
+"""A message in chunks: the largest difference between two documents that one answer may carry."""
+
+
+@dataclass(slots=True)
+class Line:
+    """One live link and what we said on it."""
+
+    link: Link
+    about: About
+    told: dict[int, int] = field(default_factory=dict)
+    """Our state vector as the peer knows it from our heartbeats on this link."""
+    parts: list[bytes] = field(default_factory=list)
+    parts_bytes: int = 0
+    asked_at: float = -math.inf
+
+
+class Gossip:
+    """The transport's receiver. Tells `Membership` and `Ledger` what came, and the engine what changed."""
+
+    def __init__(
+        self,
+        world: World,
+        settings: Settings,
+        about: About,
+        ledger: Ledger,
+        membership: Membership,
+        *,
+        on_contact: Callable[[], None],
+        on_ended: Callable[[About, str], None],
+        on_denied: Callable[[str, str], None],
+        on_failed: Callable[[ActonceError], None],
+        note: Callable[[str], None],
+    ) -> None:
+        """
+        Args:
+            on_contact: something came that may let us act.
+            on_ended: the link of this replica (its `About`, its name) was read to its end.
+            on_denied: a peer at this address refused us for this reason.
+            on_failed: the document is unusable; the replica must be started again, from its journal.
+        """
+        self._world, self._settings, self._about = world, settings, about
+        self._ledger, self._membership = ledger, membership
+        self._on_contact, self._on_ended, self._on_denied = on_contact, on_ended, on_denied
+        self._on_failed, self._note = on_failed, note
+        self.lines: dict[str, Line] = {}
+        self.counts: Counter[str] = Counter()
+        """Traffic since the start: frames and bytes sent, updates refused, gaps, asks, overflows."""
+        self._acks: dict[str, None] = {}
+        self._discovered: set[str] = set()
+
+    # The transport's receiver
+
+    def accept(self, peer: Identity, dialed: bool) -> str | None:
+        """Refuse strangers and doubles with a sentence for their user."""
+        try:
+            about = About.decode(peer.about)
+        except MessageInvalid as error:
+            return str(error)
+        if about.agent != self._about.agent:
+            return f"this is agent {self._about.agent!r}, not {about.agent!r}"
+        if peer.name == self._membership.me.name:
+            if about.journal == self._about.journal and about.incarnation == self._about.incarnation:
+                return "self: this is the replica itself"
+            return f"name taken: another live replica is called {peer.name!r}"
+        line = self.lines.get(peer.name)
+        if line is not None and line.about.journal != about.journal:
+            return f"name taken: a live replica called {peer.name!r} has another journal"
+        if line is not None and about.incarnation < line.about.incarnation:
+            return f"name taken: a later incarnation of {peer.name!r} is live"
+        return None
+
+    def link_up(self, link: Link) -> None:
+        """A new link, perhaps in place of an old one: say who we hold to be live, and ask for all that we lack."""
+        line = Line(link, About.decode(link.peer.about))
+        self.lines[link.peer.name] = line
+        self._membership.met(link.peer.name, line.about, self._world.now())
+        self._send(line, self._announcement())
+        self._send_heartbeat(line)
+        self.ask(link.peer.name)
+
+    def link_down(self, link: Link, end: End) -> None:
+        """A link ended. Only reading it to its end says anything about the peer's life."""
+        name = link.peer.name
+        line = self.lines.get(name)
+        if line is None or line.link is not link:
+            return
+        del self.lines[name]
+        self._membership.lost(name, ended=end is End.EOF)
+        if end is End.EOF:
+            self._on_ended(line.about, name)
+
+    def dial_failed(self, address: str, reach: Reach, reason: str) -> None:
+        """Only a denial needs the user; the rest is tried again by the transport."""
+        if reach is Reach.DENIED:
+            if reason.startswith("self:"):
+                self._world.transport.undial(address)
+            else:
+                self._on_denied(address, reason)
+
+    def frame(self, link: Link, data: bytes) -> None:
+        """One message of a peer."""
+        line = self.lines.get(link.peer.name)
+        if line is None or line.link is not link:
+            return
+        try:
+            message = decode(data)
+            if isinstance(message, Chunk):
+                whole = self._assemble(line, message)
+                if whole is None:
+                    self._membership.hear(link.peer.name)
+                    return
+                message = decode(whole)
+        except MessageInvalid as error:
+            self._refuse(line, str(error))
+            return
+        self._take(link.peer.name, line, message)
+
+    def _take(self, name: str, line: Line, message: Message) -> None:
+        membership, now = self._membership, self._world.now()
+        match message:
+            case Heartbeat():
+                first = membership.hear(name).their_sent == -math.inf
+                membership.heartbeat(name, message, self._ledger.state_vector(), now)
+                if first:
+                    self._send_heartbeat(line)
+                self._on_contact()
+            case Announce():
+                membership.announce(name, message)
+                self._discover(message.addresses)
+                self._send_heartbeat(line)
+                self._on_contact()
+            case Push(update):
+                membership.hear(name)
+                self._integrate(name, line, update)
+            case Ack(clock):
+                peer = membership.hear(name)
+                peer.has_read({self._about.client: clock}, self._ledger.state_vector(), now)
+                self._on_contact()
+            case Ask(state_vector):
+                membership.hear(name)
+                self._answer(line, state_vector)
+            case Bye():
+                membership.died(membership.hear(name).member, "it said goodbye")
+                self._on_contact()
+            case Chunk():
+                self._refuse(line, "a chunk inside a chunk")
+
+    # Document
+
+    def push(self, update: bytes) -> None:
+        """Send an update, which is on disk, to every linked peer. A peer with a full queue will ask for it."""
+        frames = self._frames(Push(update))
+        for line in self.lines.values():
+            self._send_frames(line, frames)
+
+    def ask(self, name: str) -> None:
+        """Ask a peer for all that we lack, unless we just did."""
+        line, now = self.lines[name], self._world.now()
+        if now - line.asked_at >= self._settings.ask_again_s:
+            line.asked_at = now
+            self.counts["asks"] += 1
+            self._send(line, Ask(self._ledger.document.encoded_state_vector()))
+
+    def _integrate(self, name: str, line: Line, update: bytes) -> None:
+        try:
+            self._ledger.integrate(update)
+        except UpdateGap:
+            self.counts["gaps"] += 1
+            self.ask(name)
+            return
+        except UpdateInvalid as error:
+            self._refuse(line, str(error))
+            return
+        except DocumentPoisoned as error:
+            self._on_failed(ReplicaFailed(f"{error}; start the replica again: it rebuilds from its journal"))
+            return
+        if not self._acks:
+            self._world.call_soon(self._send_acks)
+        self._acks[name] = None
+
+    def _send_acks(self) -> None:
+        acks, self._acks = self._acks, {}
+        vector = self._ledger.document.state_vector()
+        for name in acks:
+            line = self.lines.get(name)
+            if line is not None:
+                self._send(line, Ack(vector.get(line.about.client, 0)))
+
+    def _answer(self, line: Line, state_vector: bytes) -> None:
+        try:
+            theirs = parse_state_vector(state_vector)
+        except StateVectorInvalid as error:
+            self._refuse(line, str(error))
+            return
+        difference = self._ledger.document.diff(theirs)
+        if len(difference) > 2:
+            # It may hold entries of ours that are not on disk yet.
+            self._ledger.when_durable(lambda: self._send_frames(line, self._frames(Push(difference))))
+
+    # Heartbeats and views
+
+    def beat(self) -> None:
+        """A heartbeat to every linked peer, and a look at who lags."""
+        for name, line in list(self.lines.items()):
+            self._send_heartbeat(line)
+            peer, now = self._membership.peers[name], self._world.now()
+            if now - peer.behind_since >= self._settings.ask_again_s or self._diverged(name):
+                self.ask(name)
+
+    def _diverged(self, name: str) -> bool:
+        """Equal state vectors with different digests: some deletion, or worse, is missing on one side."""
+        peer = self._membership.peers[name]
+        document = self._ledger.document
+        return bool(peer.digest) and peer.digest != document.digest and peer.read == document.state_vector()
+
+    def announce(self) -> None:
+        """Our view changed (and is on disk): tell everybody, with a heartbeat that makes it count."""
+        for line in list(self.lines.values()):
+            self._send(line, self._announcement())
+            self._send_heartbeat(line)
+
+    def goodbye(self) -> None:
+        """We have stopped acting for good."""
+        for line in list(self.lines.values()):
+            self._send(line, Bye())
+
+    def _announcement(self) -> Announce:
+        addresses = tuple(sorted({line.about.address for line in self.lines.values() if line.about.address}))
+        membership = self._membership
+        return Announce(membership.announced, membership.settled_durably, membership.leaving, addresses)
+
+    def _send_heartbeat(self, line: Line) -> None:
+        vector = self._ledger.state_vector()
+        news = {client: clock for client, clock in vector.items() if line.told.get(client) != clock}
+        peer = self._membership.peers[line.link.peer.name]
+        beat = Heartbeat(
+            self._world.now(),
+            peer.their_sent,
+            self._membership.announced.number,
+            self._ledger.document.digest,
+            news,
+            tuple(sorted(name for name, peer in self._membership.peers.items() if peer.refuses)),
+        )
+        if line.link.send(encode(beat)):
+            line.told.update(news)
+
+    def _discover(self, addresses: tuple[str, ...]) -> None:
+        for address in addresses:
+            if address != self._about.address and address not in self._discovered:
+                self._discovered.add(address)
+                self._world.transport.dial(address)
+
+    # Frames
+
+    def _send(self, line: Line, message: Message) -> None:
+        self._send_frames(line, self._frames(message))
+
+    def _send_frames(self, line: Line, frames: list[bytes]) -> None:
+        for frame in frames:
+            if not line.link.send(frame):
+                self.counts["overflows"] += 1
+                return
+            self.counts["frames_sent"] += 1
+            self.counts["bytes_sent"] += len(frame)
+
+    def _frames(self, message: Message) -> list[bytes]:
+        whole = encode(message)
+        if len(whole) <= CHUNK_BYTES:
+            return [whole]
+        parts = [whole[at : at + CHUNK_BYTES] for at in range(0, len(whole), CHUNK_BYTES)]
+        return [encode(Chunk(index, len(parts), part)) for index, part in enumerate(parts)]
+
+    def _assemble(self, line: Line, chunk: Chunk) -> bytes | None:
+        if chunk.index == 0:
+            line.parts, line.parts_bytes = [], 0
+        if chunk.index != len(line.parts):
+            line.parts, line.parts_bytes = [], 0  # the rest of a message whose start was dropped from a full queue
+            return None
+        line.parts.append(chunk.part)
+        line.parts_bytes += len(chunk.part)
+        if line.parts_bytes > MESSAGE_BYTES_MAX:
+            raise MessageInvalid(f"a message in chunks is larger than {MESSAGE_BYTES_MAX} bytes")
+        if chunk.index + 1 < chunk.count:
+            return None
+        whole = b"".join(line.parts)
+        line.parts, line.parts_bytes = [], 0
+        return whole
+
+    def _refuse(self, line: Line, reason: str) -> None:
+        """Bytes that no correct replica sends: count, say so, and drop the link. Anti-entropy starts over."""
+        self.counts["refused"] += 1
+        self._note(f"refused a message of {line.link.peer.name}: {reason}")
+        line.link.close(goodbye=False)

@@ -1,0 +1,151 @@
+"""What a replica answers on its port besides its peers: health, reports, `POST /submit`. Runs on the engine's thread,
+so that it answers while handlers block."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import anyio
+
+from actonce import reporting
+from actonce.engine import Engine
+from actonce.errors import ActonceError, KeyReused, UnknownKind
+from actonce.inbox import Submitted, pack_payload
+from actonce_crdt import Done, unpack_value
+from actonce_transports import HttpRequest, HttpResponse
+
+ROWS_MAX = 10_000
+RESULT_WAIT_S_MAX = 60.0
+PAGES = "GET /status, /tasks, /posts, /explain/TASK, /result/TASK, /healthz, /readyz and POST /submit"
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+def http_token(secret: bytes) -> str:
+    """The bearer token of a mesh: whoever can make it knows the secret."""
+    return hmac.digest(secret, b"actonce http", hashlib.sha256).hex()
+
+
+class HttpApi:
+    """Answers plain HTTP requests for one engine.
+
+    With a secret every request but the health checks needs `Authorization: Bearer <http_token>`. Without one only
+    programs on this host can connect; a browser is kept out by the Host header and the content type.
+    """
+
+    def __init__(self, engine: Engine, secret: bytes | None = None) -> None:
+        self._engine = engine
+        self._token = http_token(secret) if secret is not None else None
+
+    async def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path == "/healthz":
+            return _answer(200, {"ok": not self._engine.gate.shut})
+        if request.path == "/readyz":
+            return self._ready()
+        refusal = self._refuse(request)
+        if refusal is not None:
+            return refusal
+        match request.method, request.path.strip("/").split("/", 1):
+            case "GET", ["status"]:
+                return _answer(200, reporting.status(self._engine))
+            case "GET", ["tasks"]:
+                return _answer(200, reporting.tasks(self._engine, request.query.get("state"), _limit(request)))
+            case "GET", ["posts"]:
+                return _answer(200, reporting.posts(self._engine, _limit(request)))
+            case "GET", ["explain", task]:
+                story = reporting.explain(self._engine, task)
+                return _answer(200, story) if story is not None else _error(404, f"no task {task!r} is known here")
+            case "GET", ["result", task]:
+                return await self._result(task, request.query.get("wait", "0"))
+            case "POST", ["submit"]:
+                return await self._submit(request)
+        return _error(404, f"no such page; there are {PAGES}")
+
+    def _ready(self) -> HttpResponse:
+        reasons = reporting.degraded(self._engine)
+        ready = not self._engine.gate.shut and self._engine.world.now() < self._engine.membership.act_until()
+        return _answer(200 if ready else 503, {"ready": ready, "degraded": reasons})
+
+    def _refuse(self, request: HttpRequest) -> HttpResponse | None:
+        if self._token is not None:
+            given = request.headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+                return _error(401, "this mesh has a secret: send its token (actonce does so with --secret-file)")
+            return None
+        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+        if not request.loopback or host not in LOCAL_HOSTS:
+            return _error(403, "a replica without a secret answers programs on its own host only")
+        return None
+
+    async def _submit(self, request: HttpRequest) -> HttpResponse:
+        """`{"kind": ..., "payload": ..., "key": ...}`; the key may come as `Idempotency-Key` instead."""
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        try:
+            body: Any = json.loads(request.body)
+        except ValueError as error:
+            return _error(400, f"the body is not JSON: {error}")
+        header = request.headers.get("idempotency-key")
+        key = body.get("key", header.strip('"') if header else None) if isinstance(body, dict) else None
+        if not isinstance(body, dict) or not isinstance(body.get("kind"), str) or not isinstance(key, str | None):
+            return _error(400, 'the body is {"kind": text, "payload": any JSON, "key": text or absent}')
+        limit_s = self._engine.settings.submit_timeout_s
+        try:
+            payload = pack_payload("the payload", body.get("payload"))
+            submitted: Submitted = await _wait(partial(self._engine.inbox.submit, body["kind"], payload, key), limit_s)
+        except TimeoutError:
+            return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: submit it again, same key")
+        except KeyReused as error:
+            return _error(422, str(error))
+        except UnknownKind as error:
+            return _error(404, str(error))
+        except ActonceError as error:
+            return _error(400, str(error))
+        return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
+
+    async def _result(self, task: str, wait: str) -> HttpResponse:
+        try:
+            wait_s = min(float(wait), RESULT_WAIT_S_MAX)
+        except ValueError:
+            return _error(400, f"wait={wait!r} is not a number of seconds")
+        stops: list[Callable[[], None]] = []
+        try:
+            done: Done = await _wait(lambda reply: stops.append(self._engine.inbox.result(task, reply)), wait_s)
+        except TimeoutError:
+            return _error(404, f"task {task!r} has no outcome yet")
+        finally:
+            for stop in stops:
+                stop()
+        return _answer(200, {"task": task, "ok": done.ok, "result": unpack_value(done.result)})
+
+
+async def _wait(call: Callable[[Callable[[Any], None]], None], limit_s: float) -> Any:
+    """Run `call(reply)` here, on the engine's thread, and wait for the reply."""
+    answered, answers = anyio.Event(), list[Any]()
+
+    def reply(answer: Any) -> None:
+        answers.append(answer)
+        answered.set()
+
+    call(reply)
+    with anyio.fail_after(limit_s):
+        await answered.wait()
+    return answers[0]
+
+
+def _limit(request: HttpRequest) -> int:
+    text = request.query.get("limit", "100")
+    return min(int(text), ROWS_MAX) if text.isdigit() else 100
+
+
+def _answer(status: int, body: object) -> HttpResponse:
+    text = json.dumps(body, ensure_ascii=False, default=repr)
+    return HttpResponse(status, text.encode("utf-8", "backslashreplace") + b"\n", {"content-type": "application/json"})
+
+
+def _error(status: int, reason: str) -> HttpResponse:
+    return _answer(status, {"error": reason})

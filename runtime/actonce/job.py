@@ -1,0 +1,63 @@
+"""Runs one handler over at the hands and reports how it ended. Never raises, but for cancellation."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+import anyio
+import anyio.to_thread
+
+from actonce.context import Context, SyncContext
+from actonce.desk import Desk
+from actonce.errors import ActonceError, PayloadInvalid, PayloadTooLarge
+from actonce.executor import Finished
+from actonce.inbox import pack_payload
+from actonce.running import Run
+from actonce_crdt import Json, unpack_value
+
+log = logging.getLogger("actonce.handlers")
+
+
+async def run_handler(desk: Desk, run: Run, limiter: anyio.CapacityLimiter) -> None:
+    """Run the handler of `run` and tell the executor. A revoked run is cancelled from outside."""
+    how = Finished(None, "the handler was cancelled")
+    try:
+        how = await _attempt(desk, run, limiter)
+    finally:
+        desk.tell(lambda: desk.executor.finished(run, how))
+
+
+async def _attempt(desk: Desk, run: Run, limiter: anyio.CapacityLimiter) -> Finished:
+    try:
+        with anyio.fail_after(run.spec.timeout_s) as scope:
+            value = await _call(desk, run, limiter)
+        return Finished(pack_payload("the result", value))
+    except (PayloadInvalid, PayloadTooLarge) as error:
+        return Finished(None, str(error), final=True)
+    except TimeoutError as error:
+        late = scope.cancelled_caught
+        return Finished(None, f"timed out after {run.spec.timeout_s:g} s" if late else _describe(run, error))
+    except Exception as error:
+        return Finished(None, _describe(run, error))
+
+
+async def _call(desk: Desk, run: Run, limiter: anyio.CapacityLimiter) -> Json:
+    context, payload = Context(desk, run), unpack_value(run.payload)
+    value: Json
+    if run.spec.is_async:
+        value = await run.spec.handler(context, payload)
+        return value
+    # A thread cannot be stopped from outside. When its task is taken over it is left alone; the gate is shut for it.
+    value = await anyio.to_thread.run_sync(
+        run.spec.handler, SyncContext(context), payload, abandon_on_cancel=True, limiter=limiter
+    )
+    return value
+
+
+def _describe(run: Run, error: Exception) -> str:
+    if isinstance(error, ActonceError):
+        log.warning("task %s, attempt %d: %s", run.task, run.attempt, error)
+    else:
+        log.warning("task %s, attempt %d failed\n%s", run.task, run.attempt, traceback.format_exc())
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,73 @@
+"""What a replica keeps on its own disk: an append-only log of rows, and what is read back from it at the next start.
+
+The contract only; `actonce.edge.journal` is the one on SQLite. The order of things is what matters here: an entry is on
+disk before it is gossiped, so a replica acts on its `durable` callback, never on the return of `append`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+CHECKSUM_BYTES = 8
+
+UPDATE = "update"
+"""Kind of a row that holds an update of the document."""
+
+VIEW = "view"
+"""Kind of a row that holds the view a replica acts under; the last one counts."""
+
+META = "meta"
+"""Kind of a row for people and tools: kept and checked, never read back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`kind` is one of UPDATE, VIEW and META; `data` is opaque here."""
+
+    kind: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What an opened journal held."""
+
+    journal_id: str
+    """Made when the journal was created: two journals never share one, whatever name their replicas have."""
+    incarnation: int
+    """Counts the openings of this journal, this one included: 1 the first time. On disk before anybody learns of it."""
+    updates: tuple[bytes, ...]
+    """In order of appending."""
+    view: bytes | None
+    new: bool
+    """There was no journal here before."""
+
+
+class Journal(Protocol):
+    """Rows on disk, in order.
+
+    Guaranteed: rows reach the disk in order of `append`, those of one call together or not at all; `durable` is called
+    once they would survive a loss of power, in order of `append`, on the engine's thread, never from within `append`.
+
+    Not guaranteed: that `durable` is ever called. After a write error, and after `close`, rows are dropped in silence.
+    Rows whose `durable` was not yet called may be there at the next start all the same.
+    """
+
+    def append(self, rows: Sequence[Row], durable: Callable[[], None]) -> None:
+        """Queue `rows`; never blocks. With no rows `durable` follows that of the append before. Engine's thread."""
+        ...
+
+    def close(self) -> None:
+        """Write what is queued, report it durable, let go of the files. Blocks. A second call does nothing."""
+        ...
+
+
+def checksum(seq: int, kind: str, data: bytes) -> bytes:
+    """BLAKE2b-64 of a row and its place. Finds damage by accident, not forgery: it has no key."""
+    name = kind.encode()
+    digest = hashlib.blake2b(seq.to_bytes(8) + len(name).to_bytes(2) + name, digest_size=CHECKSUM_BYTES)
+    digest.update(data)
+    return digest.digest()

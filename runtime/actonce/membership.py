@@ -1,0 +1,260 @@
+"""Views: who is live, who is suspected, whom we may act beside.
+
+Each replica keeps its own view and announces it. Failure detection is by silence, after SWIM (Das et al. 2002) in
+its simplest form for a full mesh, with Lifeguard's first lesson (arXiv 1707.00788): our own slowness must not look
+like others' death, so silence is counted in our own active time. Certain death is acted on at once.
+
+No input or output here: the engine feeds it, asks `act_until`, and carries out what `on_view` tells it.
+
+Not promised: that views agree. `ownership` is what makes disagreeing views safe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from actonce.messages import Announce, Heartbeat
+from actonce.ownership import Member, View, in_play, required
+from actonce.peers import About, Peer
+from actonce.settings import Settings
+from actonce.settling import Settled, try_settle
+
+
+class Membership:
+    """The membership state of one replica."""
+
+    def __init__(
+        self,
+        me: Member,
+        settings: Settings,
+        kinds: frozenset[str],
+        *,
+        last: View | None,
+        new: bool,
+        now: float,
+        on_view: Callable[[View], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self.me = me
+        self.settings = settings
+        self.kinds = kinds
+        self.peers: dict[str, Peer] = {}
+        self.settled: Settled | None = None
+        self.leaving = False
+        self.view = last if last is not None else View(0, frozenset())
+        """Before it is settled, this is the last view on disk: what it announces, but does not act under."""
+        self.durable = 0
+        """Number of the newest view on disk. Only then is a view announced and acted under."""
+        self.announced = self.view
+        self._last, self._new = last, new
+        self._on_view, self._note = on_view, note
+        self._started = self._ticked = now
+        self._active = 0.0
+        self._removed: set[Member] = set()
+        self._in_play: frozenset[Member] | None = None
+        self.version = 0
+        """Grows whenever the owner of some task may have changed."""
+
+    # What others say
+
+    def met(self, name: str, about: About, now: float) -> None:
+        """A link to `name` came up. A later incarnation proves that the earlier one ended (it held the journal)."""
+        member = Member(name, about.incarnation)
+        peer = self.peers.get(name)
+        if peer is None or peer.member != member:
+            if peer is not None:
+                self.died(peer.member, "it was restarted")
+            peer = self.peers[name] = Peer(member)
+        peer.about = about
+        self.version += 1
+        peer.linked, peer.ended, peer.refuses = True, False, False
+        peer.heard = self._active
+
+    def lost(self, name: str, *, ended: bool) -> None:
+        """The link to `name` is gone; `ended` when it was read to its end."""
+        peer = self.peers[name]
+        peer.unlink()
+        peer.ended = ended
+
+    def hear(self, name: str) -> Peer:
+        """Any frame of `name` shows that it lives."""
+        peer = self.peers[name]
+        peer.heard = self._active
+        return peer
+
+    def announce(self, name: str, word: Announce) -> None:
+        """`name` announces a view."""
+        self.hear(name).announce(word)
+        self._in_play = None
+        self.version += 1
+
+    def heartbeat(self, name: str, beat: Heartbeat, mine: Mapping[int, int], now: float) -> None:
+        """A heartbeat of `name`; `mine` is our state vector."""
+        peer = self.hear(name)
+        peer.heartbeat(beat, mine, now)
+        for other in sorted(peer.refused):
+            self._certain(other)
+        self._progress(now)
+
+    def integrated(self, clients: tuple[int, ...], mine: Mapping[int, int], now: float) -> None:
+        """Our document grew by entries of these client ids."""
+        for peer in self.peers.values():
+            peer.caught_up(clients, mine, now)
+        self._progress(now)
+
+    # Death
+
+    def refused(self, name: str) -> None:
+        """The address of `name`, whose link was read to its end, refuses connections."""
+        peer = self.peers.get(name)
+        if peer is not None and peer.ended:
+            peer.refuses = True
+            self._certain(name)
+
+    def _certain(self, name: str) -> None:
+        """Certain death: link read to its end and a refusal, confirmed by another member where there is one."""
+        peer = self.peers.get(name)
+        if peer is None or not peer.refuses or peer.member not in self.view.members | self.view.lingering:
+            return
+        others = self.view.members - {self.me, peer.member}
+        if not others or any(name in self.peers[m.name].refused for m in others if m.name in self.peers):
+            self.died(peer.member, "its link ended and its address refuses connections")
+
+    def died(self, member: Member, why: str) -> None:
+        """It is certain that `member` will not act again: no suspicion, no grace."""
+        if member in self.view.members or member in self.view.lingering:
+            self._note(f"{member.name} is gone: {why}")
+            if self.settled:
+                self._change(self.view.members - {member}, self.view.lingering - {member})
+
+    # Time
+
+    def tick(self, now: float) -> None:
+        """Look at the clock: suspect, give up, settle, admit.
+
+        Silence is counted in our own active time: a tick that comes late (we were stopped, asleep or starved)
+        counts as one tick only. Waiting longer for others is always safe.
+        """
+        self._active += min(now - self._ticked, 2 * self.settings.tick_s)
+        self._ticked = now
+        if self.settled:
+            self._give_up()
+        self._progress(now)
+
+    def _give_up(self) -> None:
+        silent = {m for m in self.view.members - {self.me} if self._silence(m) >= self._suspicion_s(m)}
+        over = {m for m in self.view.lingering if self._silence(m) >= self._suspicion_s(m) + self.settings.grace_s}
+        if silent or over:
+            for member in sorted(silent):
+                self._note(f"{member.name} is silent: it leaves the view, and keeps its tasks for a grace")
+            for member in sorted(over):
+                self._note(f"{member.name} stayed silent for the grace: its tasks may be taken over")
+            self._removed |= silent
+            self._change(self.view.members - silent, (self.view.lingering - over) | silent)
+
+    def _silence(self, member: Member) -> float:
+        peer = self.peers.get(member.name)
+        return self._active - peer.heard if peer is not None and peer.member == member else math.inf
+
+    def _suspicion_s(self, member: Member) -> float:
+        """Stretched where the member announced a longer contact window than ours: silence must outlast it."""
+        settings, peer = self.settings, self.peers.get(member.name)
+        window = peer.about.contact_window_s if peer is not None and peer.about is not None else 0.0
+        outlast = window * (1 + settings.clock_rate_error_max) + settings.tick_s - settings.grace_s
+        return max(settings.suspicion_s, outlast)
+
+    # Views
+
+    def _progress(self, now: float) -> None:
+        """Settle if we can; once settled, admit whoever is settled and synced with us."""
+        if self.settled is None:
+            waited = now - self._started >= self.settings.start_alone_after_s
+            self.settled = try_settle(self.me.name, self._last, self._new, self.peers.values(), waited)
+            if self.settled is None:
+                return
+            self._note(f"settled: {self.settled.value}")
+            self._adopt()
+        joining = {peer.member for peer in self.peers.values() if self._admissible(peer, now)}
+        if joining - self.view.members:
+            for member in sorted(joining - self.view.members):
+                self._note(f"{member.name} is a member (incarnation {member.incarnation})")
+            self._change(self.view.members | joining, self.view.lingering - joining)
+
+    def _adopt(self) -> None:
+        """First view after settling: us, and whoever the settled peers hold to be live, reachable from here or not."""
+        members = {self.me}
+        for peer in self.peers.values():
+            if peer.linked and peer.settled and peer.view is not None:
+                members |= {m for m in peer.view.members | peer.view.lingering if m.name != self.me.name}
+        for member in sorted(members - {self.me}):
+            known = self.peers.setdefault(member.name, Peer(member))
+            if known.member == member:
+                known.heard = self._active
+        superseded = {m for m in members - {self.me} if self.peers[m.name].member != m}
+        self._change(frozenset(members - superseded), frozenset())
+
+    def _admissible(self, peer: Peer, now: float) -> bool:
+        needed = self.settings.reentry_round_trips if peer.member in self._removed else 1
+        return (
+            peer.linked
+            and peer.settled
+            and peer.round_trips >= needed
+            and now - peer.contact < self.settings.contact_window_s
+        )
+
+    def _change(self, members: frozenset[Member], lingering: frozenset[Member]) -> None:
+        heard_of = [peer.view.number for peer in self.peers.values() if peer.view is not None]
+        self.view = View(max([self.view.number, *heard_of]) + 1, members, lingering)
+        self._in_play = None
+        self.version += 1
+        self._on_view(self.view)
+
+    @property
+    def settled_durably(self) -> bool:
+        """Whether others may count on our having settled: the view we settled into is on disk."""
+        return self.settled is not None and self.durable > 0
+
+    def view_durable(self, number: int) -> None:
+        """The view of this number is on disk."""
+        self.durable = number
+        if number == self.view.number:
+            self.announced = self.view
+
+    # What follows for acting
+
+    def in_play(self) -> frozenset[Member]:
+        """Everybody who could own a task by anybody's view. Kept until a view changes."""
+        if self._in_play is None:
+            self._in_play = in_play(self.me, self.view, self._announced())
+        return self._in_play
+
+    def required(self) -> frozenset[Member]:
+        """The members whose promise we need."""
+        return required(self.me, self.view, self._announced())
+
+    def act_until(self) -> float:
+        """Until when, on our clock, we may claim and act as things stand: minus infinity for not at all."""
+        if self.settled is None or self.durable != self.view.number:
+            return -math.inf
+        until = math.inf
+        for member in self.required():
+            peer = self.peers.get(member.name)
+            if peer is None or peer.member != member or not peer.promises(self.me):
+                return -math.inf
+            until = min(until, peer.contact + self.settings.contact_window_s)
+        return until
+
+    def able(self, kind: str) -> Callable[[str], bool]:
+        """Which replicas may be given a task of this kind: with a handler, not leaving; unknown ones count as able."""
+
+        def is_able(name: str) -> bool:
+            if name == self.me.name:
+                return kind in self.kinds and not self.leaving
+            peer = self.peers.get(name)
+            return peer is None or peer.about is None or (kind in peer.about.kinds and not peer.leaving)
+
+        return is_able
+
+    def _announced(self) -> dict[Member, View]:
+        return {peer.member: peer.view for peer in self.peers.values() if peer.view is not None}

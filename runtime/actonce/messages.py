@@ -1,0 +1,170 @@
+"""What replicas say to each other: seven messages, each a msgpack array `[tag, ...]`, one to a frame.
+
+A frame comes from someone who knows the agent's secret, which is not to say from a correct replica: `decode` checks
+every type and size and raises `MessageInvalid`. Document bytes inside `Push` are checked by `actonce_crdt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from actonce.errors import MessageInvalid
+from actonce.ownership import Member, View
+
+MEMBERS_MAX = 1024
+"""Members in one view."""
+
+CLIENTS_MAX = 65_536
+"""Client ids in one heartbeat's changes of a state vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Sent every `heartbeat_s`, at once when something changed, and at once in answer to a first one.
+
+    `sent` is the sender's clock; `echo` is the newest `sent` it has read from the receiver. A round trip is thereby
+    dated from its *sending*: after a pause, old heartbeats in the socket date nothing but the past.
+    `read` holds what the sender has integrated, as changes of its state vector since its last heartbeat on this link.
+    """
+
+    sent: float
+    echo: float
+    view: int
+    digest: bytes
+    read: Mapping[int, int]
+    refused: tuple[str, ...] = ()
+    """Names of replicas whose link was read to its end and whose address refuses: rule "certain death"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """The sender's view. First on every link, then at each change, before the heartbeats that refer to it."""
+
+    view: View
+    settled: bool
+    leaving: bool
+    addresses: tuple[str, ...] = ()
+    """Where replicas that the sender is linked to can be dialed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A document update: of one transaction (eager push) or a difference (answer to `Ask`)."""
+
+    update: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The sender has integrated the receiver's own entries below this clock of its present client id."""
+
+    clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Anti-entropy: send me what this encoded state vector lacks."""
+
+    state_vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Part `index` of `count` of a message too large for one frame. Parts of one message come in order."""
+
+    index: int
+    count: int
+    part: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """The sender has stopped acting and will not act again in this incarnation: its death is certain."""
+
+
+Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye
+
+
+def encode(message: Message) -> bytes:
+    """One frame. The caller splits it when it exceeds the transport's frame limit."""
+    match message:
+        case Heartbeat(sent, echo, view, digest, read, refused):
+            body: list[Any] = [1, sent, echo, view, digest, dict(read), list(refused)]
+        case Announce(view, settled, leaving, addresses):
+            rows = [_members(view.members), _members(view.lingering)]
+            body = [2, view.number, *rows, settled, leaving, list(addresses)]
+        case Push(update):
+            body = [3, update]
+        case Ack(clock):
+            body = [4, clock]
+        case Ask(state_vector):
+            body = [5, state_vector]
+        case Chunk(index, count, part):
+            body = [6, index, count, part]
+        case Bye():
+            body = [7]
+    packed: bytes = msgpack.packb(body)
+    return packed
+
+
+def decode(frame: bytes) -> Message:
+    """The message in a frame.
+
+    Raises:
+        MessageInvalid: not a message of this protocol. Nothing else is ever raised, whatever the bytes.
+    """
+    try:
+        body = msgpack.unpackb(frame, strict_map_key=False)
+        match body:
+            case [1, float(sent), float(echo), int(view), bytes(digest), dict(read), list(refused)]:
+                _check(len(digest) == 16 and len(read) <= CLIENTS_MAX and len(refused) <= MEMBERS_MAX)
+                _check(all(_is_count(client) and _is_count(clock) for client, clock in read.items()))
+                _check(all(isinstance(name, str) for name in refused))
+                return Heartbeat(sent, echo, view, digest, read, tuple(refused))
+            case [2, int(number), list(members), list(lingering), bool(settled), bool(leaving), list(addresses)]:
+                _check(len(addresses) <= MEMBERS_MAX and all(isinstance(a, str) for a in addresses))
+                announced = View(number, _read_members(members), _read_members(lingering))
+                return Announce(announced, settled, leaving, tuple(addresses))
+            case [3, bytes(update)]:
+                return Push(update)
+            case [4, int(clock)]:
+                return Ack(clock)
+            case [5, bytes(state_vector)]:
+                return Ask(state_vector)
+            case [6, int(index), int(count), bytes(part)]:
+                _check(0 <= index < count)
+                return Chunk(index, count, part)
+            case [7]:
+                return Bye()
+    except (ValueError, TypeError) as error:  # msgpack's own errors are ValueErrors; TypeError: an unhashable map key
+        raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None
+    raise MessageInvalid(f"a frame of {len(frame)} bytes holds no message of this protocol")
+
+
+def _members(members: frozenset[Member]) -> list[list[Any]]:
+    return [[member.name, member.incarnation] for member in sorted(members)]
+
+
+def _read_members(rows: list[Any]) -> frozenset[Member]:
+    _check(len(rows) <= MEMBERS_MAX)
+    members = set()
+    for row in rows:
+        match row:
+            case [str(name), int(incarnation)] if len(name) <= 64:
+                members.add(Member(name, incarnation))
+            case _:
+                raise ValueError("a member is a name and an incarnation")
+    return frozenset(members)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check(ok: bool) -> None:
+    if not ok:
+        raise ValueError("out of its bounds")

@@ -1,0 +1,180 @@
+"""Effects, seen from the engine: what is known of an effect, and the order intent, gate, publish, receipt.
+
+Before an effect leaves, its *intent* with the whole body is on disk here and read by every member in play. So when
+its replica dies, every survivor knows that it may have happened: an intent without a receipt is a *doubt*, and no
+intent means that it surely did not happen. (Writing the intent on every member's link, without their answer, would
+save a round trip; but a killed process can lose what its socket still held, and then every task of a dead replica
+would have to be treated as a doubt.)
+
+Not promised: once in the world. Between "the sink did it" and "we know it" there is a gap that no protocol closes;
+`performing` asks the sink, or follows the rule of the kind, and what is left is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actonce.errors import GateClosed, KeyReused
+from actonce.ledger import Ledger
+from actonce.membership import Membership
+from actonce.ownership import Member
+from actonce.running import Gate, Run
+from actonce_crdt import Doubt, EffectState, Intent, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """It has happened (or was given up as a doubt, with no receipt): do nothing."""
+
+    receipt: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """The intent is safe: publish this body."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Somebody, perhaps an earlier attempt of ours, may have published this body since `intended_s` (unix)."""
+
+    body: bytes
+    intended_s: float
+    quiet_from: float
+    """On our clock: whoever tried before started nothing after this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The handler gets this error."""
+
+    error: Exception
+
+
+Plan = Replay | Publish | Settle | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    clock: int
+    run: Run
+    body: bytes
+    reply: Callable[[Plan], None]
+
+
+class Outbox:
+    """Effects under way on this replica."""
+
+    def __init__(self, now: Callable[[], float], ledger: Ledger, membership: Membership, gate: Gate) -> None:
+        self._now, self._ledger, self._membership, self._gate = now, ledger, membership, gate
+        self._pending: list[_Pending] = []
+        self._at_gate: list[tuple[Run, Callable[[], None]]] = []
+        self._tried: set[tuple[str, int]] = set()
+        """(effect, epoch) that this process may have published."""
+
+    def prepare(self, run: Run, key: str, sink: str, body: bytes, reply: Callable[[Plan], None]) -> None:
+        """What to do about this effect; `reply` comes when it may be done."""
+        effect = self._ledger.state.effects.get(key)
+        if run.revoked:
+            reply(Refuse(GateClosed(f"task {run.task!r} was taken over")))
+        elif effect is None or effect.intent is None:
+            self._intend(run, key, sink, body, reply)
+        elif effect.receipt is not None:
+            reply(Replay(effect.receipt.receipt))
+        elif effect.doubt is not None and effect.doubt.settled == "skipped":
+            reply(Replay(None))
+        elif (key, run.epoch) not in self._tried and self._is_own(run, effect.intent):
+            self._again(run, key, effect.intent, body, reply)
+        else:
+            reply(self._settle(run, effect.intent))
+
+    def _is_own(self, run: Run, intent: Intent) -> bool:
+        return intent.author == self._membership.me.name and intent.epoch == run.epoch
+
+    def _intend(self, run: Run, key: str, sink: str, body: bytes, reply: Callable[[Plan], None]) -> None:
+        intent = Intent(key, self._ledger.stamp(), self._membership.me.name, run.task, run.epoch, sink, body)
+        self._wait(_Pending(self._ledger.write(intent), run, body, reply))
+
+    def _again(self, run: Run, key: str, intent: Intent, body: bytes, reply: Callable[[Plan], None]) -> None:
+        """Ours, under this claim, and surely not published so far: refused by the sink, or by the gate."""
+        if intent.body != body:
+            reply(Refuse(KeyReused(f"effect {key!r} was posted before with another body in the same attempt")))
+        else:
+            self._wait(_Pending(self._ledger.next_clock, run, intent.body, reply))
+
+    def _settle(self, run: Run, intent: Intent) -> Settle:
+        """The one thing that is certain: nobody else acts on the task since we claimed it."""
+        quiet_from = self._now() if self._is_own(run, intent) else run.claimed_at
+        return Settle(intent.body, (intent.stamp >> 16) / 1000, quiet_from)
+
+    def leaving(self, run: Run, key: str) -> None:
+        """The effect is past the gate: from here on its outcome is unknown until the sink answers."""
+        self._tried.add((key, run.epoch))
+
+    def refused(self, run: Run, key: str) -> None:
+        """The sink surely did not do it."""
+        self._tried.discard((key, run.epoch))
+
+    def done(self, run: Run, key: str, receipt: bytes, settled: str | None, reply: Callable[[], None]) -> None:
+        """The sink did it. `settled` says how a doubt ended, if it was one. `reply` comes when that is on disk."""
+        self._tried.discard((key, run.epoch))
+        if settled is not None:
+            self._doubt(run, key, settled)
+        me = self._membership.me.name
+        self._ledger.write(Receipt(key, self._ledger.stamp(), me, run.epoch, receipt))
+        self._ledger.when_durable(reply)
+
+    def skipped(self, run: Run, key: str, reply: Callable[[], None]) -> None:
+        """A doubt that will not be sent again, by rule."""
+        self._tried.discard((key, run.epoch))
+        self._doubt(run, key, "skipped")
+        self._ledger.when_durable(reply)
+
+    def _doubt(self, run: Run, key: str, settled: str) -> None:
+        self._ledger.write(Doubt(key, self._ledger.stamp(), self._membership.me.name, run.epoch, settled))
+
+    def when_open(self, run: Run, reply: Callable[[], None]) -> None:
+        """Reply when the gate is open for this run, or will never be."""
+        self._at_gate.append((run, reply))
+        self.pump()
+
+    def _wait(self, pending: _Pending) -> None:
+        self._pending.append(pending)
+        self.pump()
+
+    def pump(self) -> None:
+        """Contact, acknowledgement or disk made progress: release what waited for it."""
+        if self._pending:
+            safe = self._safe_clock(self._membership.required())
+            ready = [pending for pending in self._pending if pending.clock <= safe or pending.run.revoked]
+            if ready:
+                self._pending = [pending for pending in self._pending if pending not in ready]
+                for pending in ready:
+                    pending.reply(Publish(pending.body))
+        if self._at_gate:
+            passed = [(run, reply) for run, reply in self._at_gate if self._gate.is_open(run) or run.revoked]
+            if passed:
+                self._at_gate = [waiting for waiting in self._at_gate if waiting not in passed]
+                for _, reply in passed:
+                    reply()
+
+    def _safe_clock(self, members: frozenset[Member]) -> int:
+        """Our entries below this clock are on disk here and read by every member in play."""
+        safe = self._ledger.durable_clock
+        for member in members:
+            peer = self._membership.peers.get(member.name)
+            known = peer is not None and peer.member == member
+            safe = min(safe, peer.read.get(self._ledger.client_id, 0) if peer is not None and known else 0)
+        return safe
+
+    def unsettled(self) -> list[tuple[str, EffectState]]:
+        """Effects with an intent and neither receipt nor rule: under way, or in doubt."""
+        effects = self._ledger.state.effects
+        return [(key, effects[key]) for key in sorted(effects) if _is_open(effects[key])]
+
+
+def _is_open(effect: EffectState) -> bool:
+    return effect.receipt is None and (effect.doubt is None or effect.doubt.settled == "open")

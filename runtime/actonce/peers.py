@@ -1,0 +1,150 @@
+"""What one replica knows of another: its link, its word, and how fresh both are.
+
+A `Peer` lives as long as this process knows the name; a new incarnation of the name starts a new one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgpack
+
+from actonce.errors import MessageInvalid
+from actonce.messages import Announce, Heartbeat
+from actonce.ownership import Member, View
+from actonce.world import ProcessId
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a replica says of itself in the handshake; fixed for an incarnation."""
+
+    agent: str
+    journal: str
+    """Id of its journal. Two journals with one name are two replicas by mistake."""
+    incarnation: int
+    client: int
+    """Client id of the document entries that it writes in this incarnation."""
+    kinds: frozenset[str]
+    """Kinds of task it has a handler for."""
+    address: str
+    """Where others can dial it, or "" when it does not say."""
+    contact_window_s: float
+    process: ProcessId
+
+    def encode(self) -> bytes:
+        """For the handshake."""
+        process = [self.process.host, self.process.pid, self.process.started]
+        row = [self.agent, self.journal, self.incarnation, self.client, sorted(self.kinds), self.address]
+        packed: bytes = msgpack.packb([*row, self.contact_window_s, process])
+        return packed
+
+    @classmethod
+    def decode(cls, data: bytes) -> About:
+        """
+        Raises:
+            MessageInvalid: not what `encode` makes.
+        """
+        try:
+            match msgpack.unpackb(data):
+                case [
+                    str(agent), str(journal), int(incarnation), int(client), list(kinds), str(address),
+                    float(window), [str(host), int(pid), int(started)],
+                ] if all(isinstance(kind, str) for kind in kinds):
+                    process = ProcessId(host, pid, started)
+                    return cls(agent, journal, incarnation, client, frozenset(kinds), address, window, process)
+        except (ValueError, TypeError):
+            pass
+        raise MessageInvalid("the peer speaks another protocol, or another version of this one")
+
+
+@dataclass(slots=True)
+class Peer:
+    """Mutable record of one incarnation of one other replica. All times are seconds on our own clock."""
+
+    member: Member
+    about: About | None = None
+    """None while it is known only from somebody's view."""
+    linked: bool = False
+    heard: float = 0.0
+    """Our *active* time (see `Membership.tick`) at its last frame."""
+
+    view: View | None = None
+    settled: bool = False
+    leaving: bool = False
+    refused: frozenset[str] = frozenset()
+
+    their_sent: float = -math.inf
+    """Newest heartbeat of it that we read, by its clock. Goes back to it as the echo."""
+    echoed: float = -math.inf
+    """When we sent the newest heartbeat that it answered."""
+    contact: float = -math.inf
+    """The same, once we had read all that it had read: the date of its promise."""
+    round_trips: int = 0
+    """Answered heartbeats since the link came up."""
+
+    read: dict[int, int] = field(default_factory=dict)
+    """Its state vector as far as it told us: client id -> clock."""
+    behind: set[int] = field(default_factory=set)
+    """Client ids of which it has read more than we have."""
+    behind_since: float = math.inf
+    digest: bytes = b""
+
+    ended: bool = False
+    """Its link was read to its end, and has not come back."""
+    refuses: bool = False
+    """... and its address refused a new one."""
+
+    def announce(self, word: Announce) -> None:
+        """A new view. Its promise counts again only after a heartbeat sent under this view was flushed."""
+        self.view, self.settled, self.leaving = word.view, word.settled, word.leaving
+        self.contact = -math.inf
+
+    def heartbeat(self, beat: Heartbeat, mine: Mapping[int, int], now: float) -> None:
+        """Take a heartbeat; `mine` is our own state vector."""
+        self.their_sent = max(self.their_sent, beat.sent)
+        self.refused = frozenset(beat.refused)
+        if self.echoed < beat.echo <= now:
+            self.echoed = beat.echo
+            self.round_trips += 1
+        self.has_read(beat.read, mine, now)
+        self.digest = beat.digest
+
+    def has_read(self, clocks: Mapping[int, int], mine: Mapping[int, int], now: float) -> None:
+        """It has integrated these clocks. Its digest from before says nothing any more."""
+        self.digest = b""
+        for client, clock in clocks.items():
+            if clock > self.read.get(client, 0):
+                self.read[client] = clock
+                if clock > mine.get(client, 0):
+                    self.behind.add(client)
+        self._flush(now)
+
+    def caught_up(self, clients: Iterable[int], mine: Mapping[int, int], now: float) -> None:
+        """We have integrated more of these clients."""
+        if self.behind:
+            for client in clients:
+                if client in self.behind and mine.get(client, 0) >= self.read.get(client, 0):
+                    self.behind.discard(client)
+            self._flush(now)
+
+    def _flush(self, now: float) -> None:
+        if self.behind:
+            self.behind_since = min(self.behind_since, now)
+        else:
+            self.behind_since = math.inf
+            self.contact = self.echoed
+
+    def unlink(self) -> None:
+        """The link is gone; what it said stays, and grows old."""
+        self.linked = False
+        self.round_trips = 0
+        self.their_sent = -math.inf
+        self.behind.clear()
+        self.behind_since = math.inf
+
+    def promises(self, me: Member) -> bool:
+        """Whether its newest view contains us. How old that is, is `contact`."""
+        return self.view is not None and me in self.view.members

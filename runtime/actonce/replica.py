@@ -1,0 +1,204 @@
+"""A replica inside a Python program.
+
+    async with Replica(agent, name="a", data="./a", new=True) as replica:
+        handle = await replica.submit("reply", {"text": "hello"}, key="message-1")
+        print(await handle.result())
+
+The engine runs in a thread of its own; handlers run in the event loop that entered the `async with`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from actonce.agent import Agent, check_name
+from actonce.asking import ask, wait
+from actonce.desk import Desk
+from actonce.edge.hands import ThreadHands
+from actonce.edge.thread import EngineThread, Setup
+from actonce.engine import Engine
+from actonce.errors import ActonceError, NotSettled, TaskFailed
+from actonce.http_api import HttpApi
+from actonce.inbox import Submitted, pack_payload
+from actonce.job import run_handler
+from actonce.running import Run
+from actonce.settings import LAN, Settings
+from actonce.world import Cancel
+from actonce_crdt import Done, Json, unpack_value
+
+Answer = TypeVar("Answer")
+DEFAULT_LISTEN = "127.0.0.1:7420"
+
+
+class Handle:
+    """A submitted task. The same on every replica: `replica.handle(id)` finds it again."""
+
+    def __init__(self, replica: Replica, task: str, new: bool = False) -> None:
+        self._replica = replica
+        self.id = task
+        self.new = new
+        """False when the task was known before this `submit`, from here or from another replica."""
+
+    async def result(self, timeout_s: float | None = None) -> Json:
+        """What the handler returned, on whichever replica it ran.
+
+        Raises:
+            TaskFailed: the last attempt failed; the message is its error.
+            TimeoutError: no outcome within `timeout_s`.
+        """
+        done = await self._replica._outcome(self.id, timeout_s)
+        value: Json = unpack_value(done.result)
+        if not done.ok:
+            raise TaskFailed(f"task {self.id!r} failed: {value!s}")
+        return value
+
+
+class Replica:
+    """One replica of an agent, from `async with` to its end. asyncio only."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        name: str,
+        data: str | os.PathLike[str],
+        listen: str = DEFAULT_LISTEN,
+        join: Iterable[str] = (),
+        advertise: str | None = None,
+        secret: bytes | None = None,
+        new: bool = False,
+        settings: Settings = LAN,
+    ) -> None:
+        """
+        Args:
+            name: unique in the mesh, and always the same for the same `data`.
+            data: folder of the journal, on this replica's own disk.
+            listen: host:port for peers and for HTTP. Port 0 takes a free one, which others then cannot discover.
+            join: addresses of other replicas; any one that is reachable is enough.
+            advertise: address under which others reach us, where that is not `listen`; "" to be dialed by nobody.
+            secret: known to all replicas of the agent. Without it only loopback addresses are allowed.
+            new: no mesh of this agent exists yet. One replica, once: it counts only with an empty journal.
+        """
+        check_name("a replica", name)
+        if advertise is None and (listen.endswith(":0") or listen.startswith(("0.0.0.0:", "[::]:"))):
+            advertise = ""
+        self._setup = Setup(agent, name, Path(data), listen, tuple(join), advertise, secret, new, settings)
+        self._limiter = anyio.CapacityLimiter(settings.slots)
+        self._failed: ActonceError | None = None
+        self._thread: EngineThread
+        self._engine: Engine
+        self._hands: ThreadHands
+        self._body: anyio.CancelScope
+
+    @property
+    def address(self) -> str:
+        """host:port that this replica listens on."""
+        return self._thread.address
+
+    async def __aenter__(self) -> Replica:
+        """Open the journal, listen, begin to dial.
+
+        Raises:
+            JournalError, ReplicaFailed: the journal or the address cannot be used; the message says why.
+        """
+        self._hands = ThreadHands()
+        self._thread = EngineThread(
+            self._setup, self._hands, perform=self._perform, http=self._http, on_failed=self._engine_failed
+        )
+        self._thread.start()
+        try:
+            self._engine = await anyio.to_thread.run_sync(self._thread.started.result)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                self._thread.stop()
+                await anyio.to_thread.run_sync(self._thread.join)
+            raise
+        self._body = anyio.CancelScope()
+        self._body.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Leave: no new work, wait for running handlers up to `drain_s`, say goodbye, close the journal.
+
+        Raises:
+            ActonceError: the replica failed on its own while the body ran, which was cancelled for it.
+        """
+        swallow = self._body.__exit__(kind, error, trace)
+        with anyio.CancelScope(shield=True):
+            if self._failed is None:
+                with anyio.move_on_after(self._setup.settings.drain_s):
+                    await wait(self._hands, lambda idle: self._engine.drain(idle))
+            self._thread.stop()
+            await anyio.to_thread.run_sync(self._thread.join)
+            await self._hands.close()
+        if self._failed is not None:
+            raise self._failed
+        return swallow
+
+    async def submit(self, kind: str, payload: Json, *, key: str | None = None) -> Handle:
+        """Hand a task to the mesh. Returns once it is on disk here and read by one live peer, where there is one.
+
+        Equal `kind` and `key` are one task, on whichever replicas it comes in, however often.
+
+        Raises:
+            UnknownKind, PayloadInvalid, PayloadTooLarge, KeyReused: refused; nothing was stored.
+            NotSettled: not safe within `submit_timeout_s`. It may yet become so: submit again with the same key.
+        """
+        packed = pack_payload("the payload", payload)
+        limit_s = self._setup.settings.submit_timeout_s
+        try:
+            with anyio.fail_after(limit_s):
+                submitted: Submitted = await self._ask(
+                    lambda reply: self._engine.inbox.submit(kind, packed, key, reply)
+                )
+        except TimeoutError:
+            raise NotSettled(
+                f"no disk and live peer confirmed the task within {limit_s:g} s; submit it again with the same key"
+            ) from None
+        return Handle(self, submitted.task, submitted.new)
+
+    def handle(self, task: str) -> Handle:
+        """The handle of a task by its id, wherever it was submitted."""
+        return Handle(self, task)
+
+    async def settled(self) -> None:
+        """Wait until this replica has synced with the mesh and may act."""
+        await wait(self._hands, lambda reply: self._engine.when_settled(reply))
+
+    async def _outcome(self, task: str, timeout_s: float | None) -> Done:
+        stops: list[Callable[[], None]] = []
+
+        def stop() -> None:
+            for stop_waiting in stops:
+                stop_waiting()
+
+        try:
+            with anyio.fail_after(timeout_s):
+                return await self._ask(lambda reply: stops.append(self._engine.inbox.result(task, reply)))
+        finally:
+            self._hands.engine(stop)
+
+    async def _ask(self, call: Callable[[Callable[[Answer], None]], None]) -> Answer:
+        return await ask(self._hands, call)
+
+    def _perform(self, desk: Desk, run: Run) -> Cancel:
+        return self._hands.start(lambda: run_handler(desk, run, self._limiter))
+
+    def _http(self, engine: Engine) -> HttpApi:
+        return HttpApi(engine, self._setup.secret)
+
+    def _engine_failed(self, error: ActonceError) -> None:
+        self._hands.post(lambda: self._fail(error))
+
+    def _fail(self, error: ActonceError) -> None:
+        self._failed = self._failed or error
+        self._body.cancel()

@@ -1,0 +1,234 @@
+"""What a replica can tell about itself and the mesh, as JSON-like dictionaries. Reads the engine, changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from actonce.engine import Engine
+from actonce.ownership import Member, View, owner
+from actonce.peers import Peer
+from actonce_crdt import (
+    Claim,
+    Done,
+    Doubt,
+    EffectState,
+    Intent,
+    Receipt,
+    Record,
+    Task,
+    TaskState,
+    Try,
+    stamp_wall_s,
+    unpack_value,
+)
+
+Facts = dict[str, Any]
+
+
+def degraded(engine: Engine) -> list[str]:
+    """Reasons why this replica does less than it should, each a sentence; empty when all is well."""
+    membership, facts = engine.membership, []
+    if membership.settled is None:
+        last = sorted(m.name for m in membership.view.members | membership.view.lingering if m != engine.me)
+        waits = f"its last view: {', '.join(last)}" if last else "any settled replica; the first of a mesh needs --new"
+        facts.append(f"not settled: does not act until it has synced with {waits}")
+    elif membership.settled.name == "ALONE":
+        facts.append("acts alone since its start: the replicas of its last view did not come")
+    for member in sorted(membership.required()):
+        peer = membership.peers.get(member.name)
+        if peer is None or not peer.linked:
+            facts.append(f"no link to {member.name}")
+        elif not peer.promises(engine.me):
+            facts.append(f"{member.name} does not hold us to be live")
+    facts += [f"{member.name} is silent and may be dead" for member in sorted(membership.view.lingering)]
+    if membership.settled is not None and engine.world.now() >= membership.act_until():
+        facts.append("does not act now: contact with the others is not fresh")
+    if membership.leaving:
+        facts.append("leaving: takes no new work")
+    facts += [f"stamps of {author} are far ahead of our clock" for author in sorted(engine.ledger.drifted)]
+    return facts
+
+
+def status(engine: Engine) -> Facts:
+    """Everything on one page. Durations in seconds, ages relative to now."""
+    membership, ledger = engine.membership, engine.ledger
+    states = [task_state(engine, task, state) for task, state in ledger.state.tasks.items()]
+    effects = [effect_state(effect) for effect in ledger.state.effects.values()]
+    return {
+        "agent": engine.agent.name,
+        "replica": engine.me.name,
+        "incarnation": engine.me.incarnation,
+        "settled": membership.settled.value if membership.settled else None,
+        "acting": not engine.gate.shut and engine.world.now() < membership.act_until(),
+        "degraded": degraded(engine),
+        "view": view_facts(membership.view),
+        "replicas": [_self_facts(engine), *(_peer_facts(engine, peer) for _, peer in sorted(membership.peers.items()))],
+        "tasks": {name: states.count(name) for name in ("open", "running", "waiting", "done", "failed")},
+        "effects": {name: effects.count(name) for name in ("posted", "under way", "skipped")},
+        "doubts": sum(effect.doubt is not None for effect in ledger.state.effects.values()),
+        "slots": {"all": engine.settings.slots, "free": engine.executor.free},
+        "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
+        "gossip": dict(sorted(engine.gossip.counts.items())),
+        "notes": [f"{moment(at)} {text}" for at, text in list(engine.notes)[-20:]],
+    }
+
+
+def _self_facts(engine: Engine) -> Facts:
+    state = "self" if engine.membership.settled is not None else "self, unsettled"
+    return {"name": engine.me.name, "incarnation": engine.me.incarnation, "state": state}
+
+
+def _peer_facts(engine: Engine, peer: Peer) -> Facts:
+    membership = engine.membership
+    state = "gone"
+    if peer.member in membership.view.members:
+        state = "member"
+    elif peer.member in membership.view.lingering:
+        state = "silent"
+    elif peer.linked:
+        state = "joining"
+    age = engine.world.now() - peer.contact
+    return {
+        "name": peer.member.name,
+        "incarnation": peer.member.incarnation,
+        "state": state,
+        "linked": peer.linked,
+        "contact_age_s": round(age, 3) if age < 1e9 else None,
+        "view": view_facts(peer.view) if peer.view else None,
+        "address": peer.about.address if peer.about else "",
+    }
+
+
+def view_facts(view: View) -> Facts:
+    """A view by names."""
+    return {
+        "number": view.number,
+        "members": sorted(member.name for member in view.members),
+        "lingering": sorted(member.name for member in view.lingering),
+    }
+
+
+def task_state(engine: Engine, task: str, state: TaskState) -> str:
+    """One of: open (claimed by nobody), running, waiting (for another attempt), done, failed."""
+    if state.done is not None:
+        return "done" if state.done.ok else "failed"
+    if state.claim is None:
+        return "open"
+    claimant = Member(state.claim.author, state.claim.incarnation)
+    if claimant not in engine.membership.in_play():
+        return "open"
+    tried = state.tries is not None and state.tries.epoch == state.claim.epoch
+    return "waiting" if tried and task not in engine.executor.running else "running"
+
+
+def effect_state(effect: EffectState) -> str:
+    """One of: posted, skipped (a doubt given up by rule), under way."""
+    if effect.receipt is not None:
+        return "posted"
+    return "skipped" if effect.doubt is not None and effect.doubt.settled == "skipped" else "under way"
+
+
+def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
+    """Tasks, newest first."""
+    rows: list[Facts] = []
+    for task, state in reversed(list(engine.ledger.state.tasks.items())):
+        name = task_state(engine, task, state)
+        if len(rows) >= limit:
+            break
+        if state.task is not None and wanted in (None, name):
+            claim = state.claim
+            rows.append(
+                {
+                    "task": task,
+                    "state": name,
+                    "submitted": moment(stamp_wall_s(state.task.stamp)),
+                    "claimed_by": claim.author if claim else None,
+                    "epoch": claim.epoch if claim else None,
+                    "failed_attempts": state.tries.attempt if state.tries else 0,
+                    "result": unpack_value(state.done.result) if state.done else None,
+                }
+            )
+    return rows
+
+
+def posts(engine: Engine, limit: int) -> list[Facts]:
+    """Effects, newest first."""
+    rows: list[Facts] = []
+    for key, effect in reversed(list(engine.ledger.state.effects.items())):
+        if len(rows) >= limit:
+            break
+        intent = effect.intent
+        rows.append(
+            {
+                "effect": key,
+                "state": effect_state(effect),
+                "doubt": effect.doubt.settled if effect.doubt else None,
+                "sink": intent.sink if intent else None,
+                "body": unpack_value(intent.body) if intent else None,
+                "by": effect.receipt.author if effect.receipt else None,
+                "receipt": unpack_value(effect.receipt.receipt) if effect.receipt else None,
+            }
+        )
+    return rows
+
+
+def explain(engine: Engine, task: str) -> Facts | None:
+    """The story of a task: who claimed what, when, why. None for a task that is not known here."""
+    state = engine.ledger.state.tasks.get(task)
+    if state is None or state.task is None:
+        return None
+    members = engine.membership.in_play()
+    able = engine.membership.able(state.task.kind)
+    ranked = _ranking(task, members)
+    first = owner(task, members, able)
+    return {
+        "task": task,
+        "state": task_state(engine, task, state),
+        "payload": unpack_value(state.task.payload),
+        "result": unpack_value(state.done.result) if state.done else None,
+        "rank": [f"{member.name}{'' if able(member.name) else ' (cannot take it)'}" for member in ranked],
+        "owner_now": first.name if first else None,
+        "story": [_sentence(record) for record in engine.ledger.state.history(task)],
+        "notes": [f"{moment(at)} {text}" for at, text in engine.notes if task in text],
+    }
+
+
+def _ranking(task: str, members: frozenset[Member]) -> list[Member]:
+    left, ranked = set(members), []
+    while left:
+        first = owner(task, left, lambda name: True)
+        assert first is not None
+        ranked.append(first)
+        left.remove(first)
+    return ranked
+
+
+def _sentence(record: Record) -> str:
+    return f"{moment(stamp_wall_s(record.stamp))} {record.author} {' '.join(_words(record))}"
+
+
+def _words(record: Record) -> Iterator[str]:
+    match record:
+        case Task():
+            yield "took it in"
+        case Claim():
+            yield f"claimed it: epoch {record.epoch}, incarnation {record.incarnation}"
+        case Try():
+            yield f"failed attempt {record.attempt} (epoch {record.epoch}): {record.error}"
+        case Done():
+            yield f"{'finished it' if record.ok else 'gave it up'} (epoch {record.epoch})"
+        case Intent():
+            yield f"was about to post {record.key} to {record.sink} (epoch {record.epoch})"
+        case Receipt():
+            yield f"has the receipt of {record.key} (epoch {record.epoch})"
+        case Doubt():
+            yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
+        case _:
+            yield f"wrote an entry that this version does not know: {record.code}"
+
+
+def moment(unix_s: float) -> str:
+    """UTC with milliseconds, as people read it."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"

@@ -1,0 +1,58 @@
+"""A task that runs here, and the gate that its effects must pass.
+
+These two records are shared between the engine, which writes them, and the hands, which only read single
+attributes of them (atomic in CPython, and a stale read is as old as the instruction before it).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actonce.agent import TaskSpec
+from actonce.errors import GateClosed
+from actonce.world import Cancel
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One attempt of a task by its claimant."""
+
+    task: str
+    spec: TaskSpec
+    payload: bytes
+    epoch: int
+    """Epoch of the claim: the fencing token of its effects."""
+    attempt: int
+    """Counted from 1 over all replicas."""
+    claimed_at: float
+    """When, on our clock, the claim was made. Whoever had the task before had stopped acting by then."""
+    revoked: bool = False
+    """Somebody else has the task: no further effect may leave."""
+    job: Cancel | None = None
+
+
+class Gate:
+    """Whether an effect may leave this moment. Engine writes, any thread asks."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.until = -math.inf
+        """On our clock: when the oldest promise of a member in play ends."""
+        self.shut = False
+        """The replica has stopped acting for good."""
+
+    def is_open(self, run: Run) -> bool:
+        """Whether the claim still wins and contact is fresh."""
+        return not run.revoked and not self.shut and self._now() < self.until
+
+    def check(self, run: Run) -> None:
+        """
+        Raises:
+            GateClosed: the effect must not leave.
+        """
+        if not self.is_open(run):
+            raise GateClosed(
+                f"task {run.task!r} was taken over" if run.revoked else "contact with the other replicas is stale"
+            )

@@ -1,0 +1,204 @@
+"""A simulated network: links with delay, cuts that hold what is sent, ends that everybody sees in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from actonce.sim.process import Process
+from actonce_transports import End, Identity, Reach, Receiver
+
+CONNECT_TIMEOUT_S = 1.0
+REDIAL_S = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
+QUEUE_BYTES_MAX = 8 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Network:
+    """All links of one simulation. Delays are seconds, drawn per frame; a link keeps its order."""
+
+    rng: random.Random
+    delay_s: tuple[float, float] = (0.0002, 0.002)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    hosts: dict[str, SimTransport] = field(default_factory=dict)
+    cuts: set[tuple[str, str]] = field(default_factory=set)
+    """(from, to) names between which nothing arrives; what is sent waits, as in a TCP socket."""
+    held: dict[tuple[str, str], list[Callable[[], None]]] = field(default_factory=dict)
+    frames: int = 0
+
+    def cut(self, *sides: set[str]) -> None:
+        """Partition into these sides, both ways."""
+        for here in sides:
+            for there in sides:
+                if here is not there:
+                    self.cuts |= {(a, b) for a in here for b in there}
+
+    def heal(self) -> None:
+        """All cuts end; what was held arrives."""
+        self.cuts.clear()
+        held, self.held = self.held, {}
+        for pair in sorted(held):
+            for arrive in held[pair]:
+                arrive()
+
+    def carry(self, source: str, target: str, at: float, arrive: Callable[[], None]) -> None:
+        """Run `arrive` at time `at`, or after the cut from `source` to `target` ends."""
+
+        def land() -> None:
+            if (source, target) in self.cuts:
+                self.held.setdefault((source, target), []).append(arrive)
+            else:
+                arrive()
+
+        self.loop.call_at(at, land)
+
+    def delay(self) -> float:
+        return self.rng.uniform(*self.delay_s)
+
+
+class SimLink:
+    """One side of a link."""
+
+    def __init__(self, network: Network, transport: SimTransport, peer: Identity, address: str) -> None:
+        self.network, self.transport, self.peer, self.address = network, transport, peer, address
+        self.dialed = bool(address)
+        self.other: SimLink
+        self.open = True
+        self.queued_bytes = 0
+        self._last_arrival = 0.0
+
+    def send(self, frame: bytes) -> bool:
+        world = self.transport.world
+        if not self.open or world.dead or self.queued_bytes + len(frame) > QUEUE_BYTES_MAX:
+            return False
+        world.point()
+        self.network.frames += 1
+        self.queued_bytes += len(frame)
+        self._carry(lambda: self._arrive(frame))
+        return True
+
+    def close(self, goodbye: bool = True) -> None:
+        if self.open:
+            self.end(End.CLOSED)
+            self._carry(lambda: self.other.end(End.CLOSED if goodbye else End.EOF))
+
+    def end(self, how: End) -> None:
+        """This side is told that the link is over, once."""
+        if self.open:
+            self.open = False
+            self.transport.links.pop(self.peer.name, None)
+            self.transport.world.guard(lambda: self.transport.receiver.link_down(self, how))
+            self.transport.redial()
+
+    def killed(self) -> None:
+        """This side's process is gone: the kernel still delivers what was sent, then the end."""
+        self.open = False
+        self._carry(lambda: self.other.end(End.EOF))
+
+    def _arrive(self, frame: bytes) -> None:
+        self.queued_bytes -= len(frame)
+        other = self.other
+        other.transport.world.guard(lambda: other.deliver(frame))
+
+    def deliver(self, frame: bytes) -> None:
+        if self.open:
+            self.transport.receiver.frame(self, frame)
+
+    def _carry(self, arrive: Callable[[], None]) -> None:
+        # Never before what was sent earlier; equal times keep their order in asyncio's heap only by luck.
+        at = max(self.network.loop.time() + self.network.delay(), self._last_arrival + 1e-7)
+        self._last_arrival = at
+        self.network.carry(self.transport.name, self.other.transport.name, at, arrive)
+
+
+class SimTransport:
+    """`Transport` of one simulated process."""
+
+    def __init__(self, network: Network, world: Process, name: str) -> None:
+        self.network, self.world, self.name = network, world, name
+        self.address = name
+        self.links: dict[str, SimLink] = {}
+        self._dialing: dict[str, int] = {}
+        self.receiver: Receiver
+        self.me: Identity
+
+    async def start(self, me: Identity, receiver: Receiver) -> None:
+        self.begin(me, receiver)
+
+    def begin(self, me: Identity, receiver: Receiver) -> None:
+        self.me, self.receiver = me, receiver
+        self.network.hosts[self.name] = self
+
+    def dial(self, address: str) -> None:
+        if address not in self._dialing and address != self.name:
+            self._dialing[address] = 0
+            self._attempt(address)
+
+    def undial(self, address: str) -> None:
+        self._dialing.pop(address, None)
+
+    def redial(self) -> None:
+        for address in list(self._dialing):
+            self._dialing[address] = 0
+            self._later(REDIAL_S[0], address)
+
+    def probe(self, address: str, done: Callable[[Reach], None]) -> None:
+        self._connect(address, done)
+
+    async def stop(self) -> None:
+        for link in list(self.links.values()):
+            link.close()
+        self.network.hosts.pop(self.name, None)
+
+    def kill(self) -> None:
+        """As kill -9."""
+        for link in list(self.links.values()):
+            link.killed()
+        self.links.clear()
+        if self.network.hosts.get(self.name) is self:
+            del self.network.hosts[self.name]
+
+    def _connect(self, address: str, done: Callable[[Reach], None]) -> None:
+        """A bare connection: there and back, or a timeout."""
+        here, loop = self.name, self.network.loop
+        if (here, address) in self.network.cuts or (address, here) in self.network.cuts:
+            loop.call_later(CONNECT_TIMEOUT_S, lambda: self.world.guard(lambda: done(Reach.SILENT)))
+            return
+        reach = Reach.OPEN if address in self.network.hosts else Reach.REFUSED
+        delay = self.network.delay() + self.network.delay()
+        loop.call_later(delay, lambda: self.world.guard(lambda: done(reach)))
+
+    def _attempt(self, address: str) -> None:
+        if address in self._dialing and address not in self.links:
+            self._connect(address, lambda reach: self._connected(address, reach))
+
+    def _later(self, delay_s: float, address: str) -> None:
+        self.network.loop.call_later(delay_s, lambda: self.world.guard(lambda: self._attempt(address)))
+
+    def _connected(self, address: str, reach: Reach) -> None:
+        if address not in self._dialing or address in self.links:
+            return
+        target = self.network.hosts.get(address)
+        if reach is not Reach.OPEN or target is None or target.world.paused:
+            tries = self._dialing[address] = self._dialing[address] + 1
+            self.receiver.dial_failed(address, reach if reach is not Reach.OPEN else Reach.SILENT, "no answer")
+            self._later(REDIAL_S[min(tries, len(REDIAL_S) - 1)] * self.network.rng.uniform(0.5, 1.0), address)
+            return
+        reason = target.receiver.accept(self.me, False) or self.receiver.accept(target.me, True)
+        if reason is not None:
+            self.receiver.dial_failed(address, Reach.DENIED, reason)
+            self._later(REDIAL_S[-1], address)
+            return
+        for side, name in ((self, address), (target, self.name)):
+            old = side.links.get(name)
+            if old is not None:
+                old.end(End.REPLACED)
+        mine = SimLink(self.network, self, target.me, address)
+        theirs = SimLink(self.network, target, self.me, "")
+        mine.other, theirs.other = theirs, mine
+        self.links[address], target.links[self.name] = mine, theirs
+        self._dialing[address] = 0
+        target.world.guard(lambda: target.receiver.link_up(theirs))
+        self.receiver.link_up(mine)

@@ -1,0 +1,92 @@
+"""The simulated `World` of one process run of one replica."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from actonce.sim.disk import Disk, SimJournal
+from actonce.sim.network import Network, SimTransport
+from actonce.sim.process import Process
+from actonce.world import Cancel, ProcessId
+
+EPOCH_S = 1_700_000_000.0
+BOOTED_S = 1_000.0
+
+
+class _Job:
+    """A handler in the virtual loop."""
+
+    def __init__(self, process: Process, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            if not self._cancelled:
+                await job()
+
+        self._process, self._cancelled = process, False
+        self._task = process.loop.create_task(run())
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._process.guard(self._cancel)
+
+    def _cancel(self) -> None:
+        self._task.cancel()
+
+
+class SimHands:
+    """Handlers in the same virtual loop."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._jobs: list[_Job] = []  # the loop itself keeps only weak references to tasks
+
+    def start(self, job: Callable[[], Coroutine[Any, Any, None]]) -> Cancel:
+        handle = _Job(self._process, job)
+        self._jobs.append(handle)
+        return handle
+
+    def post(self, call: Callable[[], None]) -> None:
+        self._process.call_soon(call)
+
+    def engine(self, call: Callable[[], None]) -> None:
+        self._process.call_soon(call)
+
+
+class SimWorld(Process):
+    """A process with a clock of its own, and everything that the engine asks for."""
+
+    def __init__(
+        self,
+        network: Network,
+        disk: Disk,
+        name: str,
+        rng: random.Random,
+        pid: int,
+        gone: Callable[[ProcessId], bool],
+    ) -> None:
+        super().__init__(network.loop)
+        self.rng = rng
+        self.name = name
+        self.process = ProcessId("simulated host", pid, pid)
+        self.wall_offset_s = 0.0
+        self._gone = gone
+        self._ids = 0
+        self.journal = SimJournal(self, disk)
+        self.transport = SimTransport(network, self, name)
+        self.hands = SimHands(self)
+        self.on_kill.append(self.transport.kill)
+
+    def now(self) -> float:
+        return self.loop.time() * self.rate + BOOTED_S
+
+    def wall(self) -> float:
+        return EPOCH_S + self.loop.time() + self.wall_offset_s
+
+    def new_id(self) -> str:
+        self._ids += 1
+        return f"{self.name}-{self.process.pid}-{self._ids:06d}"
+
+    def process_gone(self, process: ProcessId) -> bool:
+        return self._gone(process)
+

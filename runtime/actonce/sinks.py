@@ -1,0 +1,197 @@
+"""Where effects go: the seam, and the three sinks that ship.
+
+A sink does one effect and says how it ended, as exactly as it can: a receipt, `SinkRefused` (surely not done), or
+`SinkUnknown` (perhaps done). What it can do about duplicates it declares in its attributes, and the outbox settles
+doubts by them. Sinks run where handlers run, on the user's event loop, never on the engine's thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import inspect
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from actonce.errors import GateClosed, SinkError, SinkRefused, SinkUnknown
+from actonce.http_sink import HttpSink
+from actonce_crdt import Json
+
+__all__ = ["CallableSink", "FileSink", "HttpSink", "Sink"]
+
+Gate = Callable[[], None]
+T = TypeVar("T")
+
+
+class Sink(Protocol):
+    """Does effects, and can perhaps be asked about them."""
+
+    dedupe_window_s: float
+    """How long it refuses a repeated key: 0 never, `math.inf` always."""
+    publish_timeout_s: float
+    """After this long no request of a replica that died can still arrive; an "absent" found earlier proves nothing."""
+    can_lookup: bool
+
+    async def publish(self, body: Json, key: str, fence: int, gate: Gate) -> Json:
+        """Do the effect; returns its receipt, which must be JSON-like.
+
+        `gate` is to be called at the last moment before anything leaves, on this event loop, once for each try. What
+        it raises (GateClosed) passes through, and nothing may have been done then. `fence` is the epoch of the claim.
+
+        Raises:
+            SinkRefused, SinkUnknown: anything else that is raised counts as SinkUnknown.
+        """
+        ...
+
+    async def lookup(self, key: str) -> Json | None:
+        """The receipt of an effect that was done, None when it was not. Only where `can_lookup`.
+
+        Raises SinkUnknown when that cannot be told now.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections. No publish or lookup follows."""
+        ...
+
+
+class CallableSink:
+    """Calls `fn(body, key)`, a coroutine function, or a plain one in a worker thread; what it returns is the receipt.
+
+    `lookup(key)`, if there is one, likewise; it returns None for "not done". An exception of `fn` other than
+    `SinkRefused` counts as `SinkUnknown`: it may have been raised after the act. So does running for longer than
+    `publish_timeout_s`; a plain function cannot be stopped, and goes on in its thread then.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[[Any, str], Any],
+        *,
+        lookup: Callable[[str], Any] | None = None,
+        dedupe_window_s: float = 0.0,
+        publish_timeout_s: float = 60.0,
+    ) -> None:
+        self.dedupe_window_s = dedupe_window_s
+        self.publish_timeout_s = publish_timeout_s
+        self.can_lookup = lookup is not None
+        self._fn = fn
+        self._lookup = lookup
+
+    async def publish(self, body: Json, key: str, fence: int, gate: Gate) -> Json:
+        return await self._called(partial(self._fn, body, key), gate)
+
+    async def lookup(self, key: str) -> Json | None:
+        if self._lookup is None:
+            raise SinkUnknown("this sink cannot be asked")
+        return await self._called(partial(self._lookup, key), no_gate)
+
+    async def aclose(self) -> None:
+        pass
+
+    async def _called(self, call: Callable[[], Any], gate: Gate) -> Json:
+        try:
+            with anyio.fail_after(self.publish_timeout_s):
+                if inspect.iscoroutinefunction(call):
+                    gate()
+                    answer = call()
+                else:
+                    answer = await in_worker(gate, call)
+                receipt: Json = await answer if inspect.isawaitable(answer) else answer
+                return receipt
+        except (SinkError, GateClosed):
+            raise
+        except TimeoutError:
+            raise SinkUnknown(f"no answer in {self.publish_timeout_s} s") from None
+        except Exception as error:
+            raise SinkUnknown(f"{type(error).__name__}: {error}") from error
+
+
+class FileSink:
+    """Appends each effect to a file, as one line of JSON `{"key", "fence", "body"}`, synced to the disk.
+
+    Replicas on one host may share the file. Looking up reads all of it: this is for trying things out.
+    """
+
+    dedupe_window_s = 0.0
+    publish_timeout_s = 5.0
+    can_lookup = True
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    async def publish(self, body: Json, key: str, fence: int, gate: Gate) -> Json:
+        try:
+            line = json.dumps({"key": key, "fence": fence, "body": body}, allow_nan=False).encode() + b"\n"
+        except (TypeError, ValueError) as error:
+            raise SinkRefused(f"the body cannot be written as JSON: {error}", permanent=True) from None
+        return await in_worker(gate, partial(self._append, line))
+
+    async def lookup(self, key: str) -> Json | None:
+        return await in_worker(no_gate, partial(self._find, key))
+
+    async def aclose(self) -> None:
+        pass
+
+    def _append(self, line: bytes) -> Json:
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise SinkRefused(f"{self.path} cannot be opened: {error.strerror}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            offset = os.fstat(file).st_size
+            if offset and os.pread(file, 1, offset - 1) != b"\n":  # the torn line of a process that died
+                line, offset = b"\n" + line, offset + 1
+            written = os.write(file, line)
+            os.fsync(file)
+        except OSError as error:
+            raise SinkUnknown(f"{self.path} cannot be written: {error.strerror}") from None
+        finally:
+            os.close(file)
+        if written != len(line):
+            raise SinkUnknown(f"{self.path}: {written} of {len(line)} bytes written")
+        return {"offset": offset}
+
+    def _find(self, key: str) -> Json | None:
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SinkUnknown(f"{self.path} cannot be read: {error.strerror}") from None
+        offset = 0
+        for line in data.splitlines(keepends=True):
+            if line.endswith(b"\n") and key_of(line) == key:
+                return {"offset": offset}
+            offset += len(line)
+        return None
+
+
+def key_of(line: bytes) -> object:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record.get("key") if isinstance(record, dict) else None
+
+
+async def in_worker(gate: Gate, call: Callable[[], T]) -> T:
+    """Run `call` in a worker thread. The gate runs on the event loop, but only once the thread is there."""
+
+    def work() -> T:
+        anyio.from_thread.check_cancelled()
+        anyio.from_thread.run_sync(gate)
+        return call()
+
+    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+def no_gate() -> None:
+    """For what changes nothing."""

@@ -1,0 +1,136 @@
+"""The laws of the two lattices, and the meaning of each field."""
+
+from functools import reduce
+from itertools import permutations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actonce_crdt import (
+    Claim,
+    Done,
+    Doubt,
+    EffectState,
+    Intent,
+    Receipt,
+    Task,
+    TaskState,
+    Try,
+    effect,
+    order,
+    pack_value,
+    task,
+)
+
+from .records import claims, dones, doubts, intents, receipts, tasks, tries
+
+ONE = st.just("key")
+task_states = st.builds(
+    TaskState,
+    st.none() | tasks(ONE),
+    st.none() | claims(ONE),
+    st.none() | tries(ONE),
+    st.none() | dones(ONE),
+)
+effect_states = st.builds(EffectState, st.none() | intents(ONE), st.none() | receipts(ONE), st.none() | doubts(ONE))
+
+
+@given(task_states, task_states, task_states)
+def test_task_laws(a: TaskState, b: TaskState, c: TaskState) -> None:
+    assert task.join(a, b) == task.join(b, a)
+    assert task.join(task.join(a, b), c) == task.join(a, task.join(b, c))
+    assert task.join(a, a) == a
+    assert task.join(a, TaskState()) == a
+    both = task.join(a, b)
+    assert task.join(both, a) == both  # monotone: a join is above both of its parts
+    assert task.join(both, b) == both
+    assert task.join(task.join(a, c), both) == task.join(both, c)  # ... and keeps their order
+
+
+@given(effect_states, effect_states, effect_states)
+def test_effect_laws(a: EffectState, b: EffectState, c: EffectState) -> None:
+    assert effect.join(a, b) == effect.join(b, a)
+    assert effect.join(effect.join(a, b), c) == effect.join(a, effect.join(b, c))
+    assert effect.join(a, a) == a
+    assert effect.join(a, EffectState()) == a
+    both = effect.join(a, b)
+    assert effect.join(both, a) == both
+    assert effect.join(both, b) == both
+    assert effect.join(effect.join(a, c), both) == effect.join(both, c)
+
+
+@given(st.lists(task_states, min_size=1, max_size=4))
+def test_any_order_of_joins_gives_the_same_state(states: list[TaskState]) -> None:
+    assert len({reduce(task.join, some) for some in permutations(states)}) == 1
+
+
+def joined(*records: Task | Claim | Try | Done) -> TaskState:
+    return reduce(task.join, map(task.lift, records))
+
+
+def raised(*records: Intent | Receipt | Doubt) -> EffectState:
+    return reduce(effect.join, map(effect.lift, records))
+
+
+def test_the_first_submission_counts() -> None:
+    first, second = Task("t", 1, "b", "reply", b"1"), Task("t", 2, "a", "reply", b"2")
+    assert joined(second, first).task == first
+    same_stamp = Task("t", 1, "a", "reply", b"3")
+    assert joined(first, same_stamp).task == same_stamp
+
+
+def test_the_higher_epoch_wins_whatever_the_rank() -> None:
+    for author, other in (("a", "b"), ("b", "a")):
+        old, new = Claim("t", 9, author, 1, 9), Claim("t", 1, other, 2, 1)
+        assert joined(old, new).claim == new
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_in_one_epoch_the_higher_rank_wins_whatever_the_stamp(key: str) -> None:
+    winner = max("a", "b", key=lambda name: order(key, name))
+    states = joined(*(Claim(key, 1 if name == winner else 9, name, 1, 1) for name in ("a", "b")))
+    assert states.claim is not None
+    assert states.claim.author == winner
+
+
+def test_a_new_incarnation_voids_the_claims_of_the_old() -> None:
+    old, new = Claim("t", 9, "a", 1, 1), Claim("t", 1, "a", 1, 2)
+    assert joined(new, old).claim == new
+
+
+def test_the_latest_attempt_counts() -> None:
+    first, second = Try("t", 9, "a", 9, 1, 0, "x"), Try("t", 1, "b", 1, 2, 0, "y")
+    assert joined(second, first).tries == second
+
+
+def test_a_success_outlives_a_failure() -> None:
+    success = Done("t", 1, "a", 1, True, pack_value("sent"))
+    failure = Done("t", 9, "b", 9, False, pack_value("gave up"))
+    assert joined(success, failure).done == success
+    later = Done("t", 1, "b", 2, True, pack_value("sent too"))
+    assert joined(success, failure, later).done == later
+
+
+def test_every_resend_uses_the_first_recorded_body() -> None:
+    first = Intent("e", 9, "b", "t", 1, "room", b"first")
+    second = Intent("e", 1, "a", "t", 2, "room", b"second")
+    assert raised(second, first).intent == first
+
+
+def test_every_replay_returns_the_first_receipt() -> None:
+    first, second = Receipt("e", 1, "b", 2, b"1"), Receipt("e", 2, "a", 1, b"2")
+    assert raised(second, first).receipt == first
+
+
+def test_a_settled_doubt_outlives_an_open_one() -> None:
+    settled, still_open = Doubt("e", 1, "a", 1, "found"), Doubt("e", 9, "b", 9, "open")
+    assert raised(still_open, settled).doubt == settled
+    later = Doubt("e", 2, "a", 1, "skipped")
+    assert raised(settled, later, still_open).doubt == later
+
+
+def test_records_that_tie_are_told_apart_by_their_bytes() -> None:
+    one, two = Done("t", 1, "a", 1, True, b"1"), Done("t", 1, "a", 1, True, b"2")
+    assert joined(one, two) == joined(two, one)
+    body, other = Intent("e", 1, "a", "t", 1, "room", b"1"), Intent("e", 1, "a", "t", 1, "room", b"2")
+    assert raised(body, other) == raised(other, body)
