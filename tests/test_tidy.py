@@ -40,8 +40,8 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("context", "desk", "engine", "job", "performing"),
     ("edge",),
     ("http_api", "replica", "reporting", "sim"),
-    ("cli", "demo"),
     ("actonce",),
+    ("__main__", "cli", "demo"),
 )
 
 # Folders whose tests sleep in virtual time.

@@ -7,6 +7,7 @@ submissions. Whatever a part needs to remember, it keeps itself; the engine keep
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -61,10 +62,12 @@ class Engine:
         self.world, self.agent, self.settings = world, agent, settings
         self.me = Member(name, recovered.incarnation)
         self.notes: deque[tuple[float, str]] = deque(maxlen=NOTES_MAX)
+        self.denials: dict[str, str] = {}
+        """Address -> why the replica there last refused us."""
         self.gate = Gate(world.now)
         self._on_failed = on_failed
         self._awake = False
-        self._unsettled: list[Callable[[], None]] = []
+        self._wait_settled: list[Callable[[], None]] = []
         self._beats_at = world.now()
         self.ledger = Ledger(
             world,
@@ -83,6 +86,7 @@ class Engine:
             new=new and recovered.new,
             now=world.now(),
             on_view=self._view_changed,
+            on_unsettled=self._unsettled_again,
             note=self.note,
         )
         self.executor = Executor(
@@ -157,7 +161,7 @@ class Engine:
 
     def when_settled(self, reply: Callable[[], None]) -> None:
         """Reply once this replica has synced with the mesh and may act."""
-        self._unsettled.append(reply)
+        self._wait_settled.append(reply)
         self.wake()
 
     def note(self, text: str) -> None:
@@ -199,7 +203,7 @@ class Engine:
         if self.world.now() < self.gate.until:
             self.claims.pump()
         if self.membership.settled_durably:
-            settled, self._unsettled = self._unsettled, []
+            settled, self._wait_settled = self._wait_settled, []
             for reply in settled:
                 reply()
         self.outbox.pump()
@@ -228,6 +232,10 @@ class Engine:
         if view is self.membership.view:
             self.world.journal.append([Row("view", _pack_view(view))], lambda: self._view_durable(view))
 
+    def _unsettled_again(self) -> None:
+        self.gate.until = -math.inf
+        self.gossip.announce()  # before any heartbeat: nobody may settle on our word
+
     def _view_durable(self, view: View) -> None:
         self.membership.view_durable(view.number)
         self.gossip.announce()
@@ -244,16 +252,20 @@ class Engine:
         return peer is None or peer.member != member or peer.linked
 
     def _proved(self, member: Member, why: str) -> None:
+        self.membership.look(self.world.now())
         self.membership.died(member, why)
         self.wake()
 
     def _refused(self, name: str) -> None:
+        self.membership.look(self.world.now())
         self.membership.refused(name)
         self.gossip.beat()  # others may be waiting for our confirmation
         self.wake()
 
     def _denied(self, address: str, reason: str) -> None:
-        self.note(f"{address} refused us: {reason}")
+        if self.denials.get(address) != reason:  # it is dialed, and says so, again and again
+            self.denials[address] = reason
+            self.note(f"{address} refused us: {reason}")
         if reason.startswith("name taken:"):
             self.fail(NameTaken(f"{address} says: {reason}. Choose another --name, or stop the other replica."))
 

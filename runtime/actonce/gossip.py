@@ -9,6 +9,7 @@ starts beyond what it knows, so such a push is refused and asked for again.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -22,11 +23,14 @@ from actonce.peers import About
 from actonce.settings import Settings
 from actonce.world import World
 from actonce_crdt import DocumentPoisoned, StateVectorInvalid, UpdateGap, UpdateInvalid, parse_state_vector
-from actonce_transports import FRAME_BYTES_MAX, End, Identity, Link, Reach
+from actonce_transports import FRAME_BYTES_MAX, End, Identity, Link, Reach, TransportError
 
 CHUNK_BYTES = FRAME_BYTES_MAX - 1024
 MESSAGE_BYTES_MAX = 256 * 1024 * 1024
 """A message in chunks: the largest difference between two documents that one answer may carry."""
+
+PEERS_MAX = 1024
+"""Addresses that we learn from others and dial."""
 
 
 @dataclass(slots=True)
@@ -101,7 +105,8 @@ class Gossip:
         """A new link, perhaps in place of an old one: say who we hold to be live, and ask for all that we lack."""
         line = Line(link, About.decode(link.peer.about))
         self.lines[link.peer.name] = line
-        self._membership.met(link.peer.name, line.about, self._world.now())
+        self._membership.look(self._world.now())
+        self._membership.met(link.peer.name, line.about)
         self._send(line, self._announcement())
         self._send_heartbeat(line)
         self.ask(link.peer.name)
@@ -130,6 +135,7 @@ class Gossip:
         line = self.lines.get(link.peer.name)
         if line is None or line.link is not link:
             return
+        self._membership.look(self._world.now())
         try:
             message = decode(data)
             if isinstance(message, Chunk):
@@ -274,9 +280,10 @@ class Gossip:
 
     def _discover(self, addresses: tuple[str, ...]) -> None:
         for address in addresses:
-            if address != self._about.address and address not in self._discovered:
+            if address != self._about.address and address not in self._discovered and len(self._discovered) < PEERS_MAX:
                 self._discovered.add(address)
-                self._world.transport.dial(address)
+                with contextlib.suppress(TransportError):  # no address, or not one that we may dial
+                    self._world.transport.dial(address)
 
     # Frames
 

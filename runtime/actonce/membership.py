@@ -18,7 +18,7 @@ from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View, in_play, required
 from actonce.peers import About, Peer
 from actonce.settings import Settings
-from actonce.settling import Settled, try_settle
+from actonce.settling import Settled, Waited, try_settle
 
 
 class Membership:
@@ -34,6 +34,7 @@ class Membership:
         new: bool,
         now: float,
         on_view: Callable[[View], None],
+        on_unsettled: Callable[[], None],
         note: Callable[[str], None],
     ) -> None:
         self.me = me
@@ -48,17 +49,19 @@ class Membership:
         """Number of the newest view on disk. Only then is a view announced and acted under."""
         self.announced = self.view
         self._last, self._new = last, new
-        self._on_view, self._note = on_view, note
+        self._on_view, self._on_unsettled, self._note = on_view, on_unsettled, note
         self._started = self._ticked = now
         self._active = 0.0
+        self._missed = 0.0
         self._removed: set[Member] = set()
         self._in_play: frozenset[Member] | None = None
+        self._required: frozenset[Member] = frozenset()
         self.version = 0
         """Grows whenever the owner of some task may have changed."""
 
     # What others say
 
-    def met(self, name: str, about: About, now: float) -> None:
+    def met(self, name: str, about: About) -> None:
         """A link to `name` came up. A later incarnation proves that the earlier one ended (it held the journal)."""
         member = Member(name, about.incarnation)
         peer = self.peers.get(name)
@@ -67,6 +70,7 @@ class Membership:
                 self.died(peer.member, "it was restarted")
             peer = self.peers[name] = Peer(member)
         peer.about = about
+        self._in_play = None
         self.version += 1
         peer.linked, peer.ended, peer.refuses = True, False, False
         peer.heard = self._active
@@ -130,14 +134,35 @@ class Membership:
 
     # Time
 
-    def tick(self, now: float) -> None:
-        """Look at the clock: suspect, give up, settle, admit.
+    def look(self, now: float) -> None:
+        """Look at the clock; before anything else, whenever something comes in or a tick is due.
 
-        Silence is counted in our own active time: a tick that comes late (we were stopped, asleep or starved)
-        counts as one tick only. Waiting longer for others is always safe.
+        Silence is counted in our own active time: a look that comes late (we were stopped, asleep or starved) counts
+        as one tick only. Waiting longer for others is always safe.
+
+        And if we slept for a contact window in all since we were last in contact with everybody, others may have
+        given us up, acted, and died before we woke: then we settle anew, as after a restart (rule 0).
         """
-        self._active += min(now - self._ticked, 2 * self.settings.tick_s)
+        passed, most = now - self._ticked, 2 * self.settings.tick_s
+        self._active += min(passed, most)
+        self._missed += max(0.0, passed - most)
         self._ticked = now
+        if self._missed and self.settled:
+            if self.act_until() > now:
+                self._missed = 0.0
+            elif self._missed >= self.settings.contact_window_s:
+                self._unsettle(now)
+
+    def _unsettle(self, now: float) -> None:
+        self._note(f"slept for {self._missed:.1f} s: acts again once it has synced")
+        self._missed = 0.0
+        self.settled, self._last, self._new, self._started = None, self.view, False, now
+        self.version += 1
+        self._on_unsettled()
+
+    def tick(self, now: float) -> None:
+        """Suspect, give up, settle, admit."""
+        self.look(now)
         if self.settled:
             self._give_up()
         self._progress(now)
@@ -169,8 +194,10 @@ class Membership:
     def _progress(self, now: float) -> None:
         """Settle if we can; once settled, admit whoever is settled and synced with us."""
         if self.settled is None:
-            waited = now - self._started >= self.settings.start_alone_after_s
-            self.settled = try_settle(self.me.name, self._last, self._new, self.peers.values(), waited)
+            waited = self._waited(now - self._started)
+            self.settled = try_settle(
+                self.me.name, self._last, self._new, self.peers.values(), self._started, waited
+            )
             if self.settled is None:
                 return
             self._note(f"settled: {self.settled.value}")
@@ -181,12 +208,23 @@ class Membership:
                 self._note(f"{member.name} is a member (incarnation {member.incarnation})")
             self._change(self.view.members | joining, self.view.lingering - joining)
 
+    def _waited(self, waited_s: float) -> Waited:
+        if waited_s >= self.settings.start_alone_after_s:
+            return Waited.ENOUGH
+        return Waited.A_MOMENT if waited_s >= self.settings.contact_window_s else Waited.NOT
+
     def _adopt(self) -> None:
-        """First view after settling: us, and whoever the settled peers hold to be live, reachable from here or not."""
+        """First view after settling: us, and whoever the settled peers hold to be live, reachable from here or not.
+
+        Without a settled peer: us and whoever we are linked with. They may settle this moment too; that they are in
+        our view makes us wait for their promise, and them for ours.
+        """
         members = {self.me}
         for peer in self.peers.values():
             if peer.linked and peer.settled and peer.view is not None:
                 members |= {m for m in peer.view.members | peer.view.lingering if m.name != self.me.name}
+            elif peer.linked and self.settled is not Settled.PEER:
+                members.add(peer.member)
         for member in sorted(members - {self.me}):
             known = self.peers.setdefault(member.name, Peer(member))
             if known.member == member:
@@ -226,12 +264,15 @@ class Membership:
     def in_play(self) -> frozenset[Member]:
         """Everybody who could own a task by anybody's view. Kept until a view changes."""
         if self._in_play is None:
-            self._in_play = in_play(self.me, self.view, self._announced())
+            announced = {peer.member: peer.view for peer in self.peers.values() if peer.view is not None}
+            self._in_play = in_play(self.me, self.view, announced)
+            self._required = required(self.me, self.view, announced)
         return self._in_play
 
     def required(self) -> frozenset[Member]:
         """The members whose promise we need."""
-        return required(self.me, self.view, self._announced())
+        self.in_play()
+        return self._required
 
     def act_until(self) -> float:
         """Until when, on our clock, we may claim and act as things stand: minus infinity for not at all."""
@@ -255,6 +296,3 @@ class Membership:
             return peer is None or peer.about is None or (kind in peer.about.kinds and not peer.leaving)
 
         return is_able
-
-    def _announced(self) -> dict[Member, View]:
-        return {peer.member: peer.view for peer in self.peers.values() if peer.view is not None}

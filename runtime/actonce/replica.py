@@ -174,6 +174,10 @@ class Replica:
         """Wait until this replica has synced with the mesh and may act."""
         await wait(self._hands, lambda reply: self._engine.when_settled(reply))
 
+    async def inspect(self, look: Callable[[Engine], Answer]) -> Answer:
+        """What `look` finds in the engine, on its thread, between two of its steps. It must change nothing."""
+        return await self._ask(lambda reply: reply(look(self._engine)))
+
     async def _outcome(self, task: str, timeout_s: float | None) -> Done:
         stops: list[Callable[[], None]] = []
 

@@ -1,12 +1,12 @@
-"""When a starting replica may trust its memory (ownership rule 0). Pure.
+"""When a replica may trust its memory (ownership rule 0). Pure.
 
 Without this rule: A dies, B does a task, B dies, A restarts on its older journal and does the task again. So a
-replica is *settled* only after it has read everything that those had read who may have acted in its absence.
+replica is *settled* only after it has read everything that those had read who may have acted in its absence. The
+same holds when A did not die but slept, long enough for B to give it up: sleeping is a kind of restarting.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from enum import Enum
 
@@ -23,13 +23,25 @@ class Settled(Enum):
     ALONE = "no replica of the last view came within the time limit: acting as after a partition"
 
 
-def try_settle(me: str, last: View | None, new: bool, peers: Iterable[Peer], waited_enough: bool) -> Settled | None:
+class Waited(Enum):
+    """How long a replica has been trying to settle."""
+
+    NOT = 0
+    A_MOMENT = 1
+    """Whoever is there has had time to be found: a replica that was the last of its side looks for the other side."""
+    ENOUGH = 2
+    """Whoever is missing may be missing for ever."""
+
+
+def try_settle(
+    me: str, last: View | None, new: bool, peers: Iterable[Peer], since: float, waited: Waited
+) -> Settled | None:
     """Whether the replica `me`, whose last view on disk is `last`, may settle now, and why.
 
     `new` is the user's word that no mesh exists yet; it counts only on an empty journal. A peer counts as synced
-    when it is linked and we have read all that it said it had read.
+    when it is linked, has answered a heartbeat that we sent after `since`, and we have read all that it had read.
     """
-    synced = {peer.member.name: peer for peer in peers if peer.linked and peer.view and peer.contact > -math.inf}
+    synced = {peer.member.name: peer for peer in peers if peer.linked and peer.view and peer.contact >= since}
     if any(peer.settled for peer in synced.values()):
         return Settled.PEER
     if last is None:
@@ -38,6 +50,6 @@ def try_settle(me: str, last: View | None, new: bool, peers: Iterable[Peer], wai
     for peer in synced.values():
         if peer.view is not None:
             reunion |= {member.name for member in peer.view.members | peer.view.lingering}
-    if reunion - {me} <= synced.keys():
+    if reunion - {me} <= synced.keys() and (synced or waited is not Waited.NOT):
         return Settled.REUNION
-    return Settled.ALONE if waited_enough else None
+    return Settled.ALONE if waited is Waited.ENOUGH else None

@@ -1,6 +1,5 @@
 """What the websocket transport has beyond the contract: secrets, kills, resets, keepalive, errors at the start."""
 
-import asyncio
 import signal
 import socket
 import struct
@@ -16,6 +15,7 @@ from actonce_transports import (
     AddressInvalid,
     End,
     Identity,
+    Link,
     Reach,
     SecretNeeded,
     Timings,
@@ -195,15 +195,28 @@ async def test_stop_in_the_middle_of_handshakes() -> None:
             await a.transport.stop()
 
 
-async def test_a_lost_dialer_comes_back_at_once() -> None:
+async def test_the_first_redial_is_immediate_and_the_next_ones_are_not() -> None:
+    """Each pause asks for jitter: none before the first redial, one before each next one while links die young."""
+    pauses: list[int] = []
+    ups: list[str] = []
+
+    def jitter() -> float:
+        pauses.append(len(ups))
+        return 0.0
+
+    def close(link: Link) -> None:
+        ups.append(link.peer.name)
+        if len(ups) < 5:
+            link.close()
+
     async with Stage(WebsocketMesh()) as stage:
-        a, b, at_a, _ = await stage.pair()
-        loop = asyncio.get_running_loop()
-        await stage.mesh.drop(a.transport, at_a)
-        await b.receiver.end("a")
-        began_s = loop.time()
-        await b.receiver.link("a")
-        assert loop.time() - began_s < 1.0, "no pause before the first redial"
+        b = await stage.start("b")
+        a = await stage.start("a", transport=WebsocketTransport("127.0.0.1:0", jitter=jitter, timings=SHORT))
+        a.receiver.on_link_up = close
+        a.transport.dial(b.transport.address)
+        await a.receiver.until(lambda: len(ups) == 5)
+        await a.receiver.link("b")
+    assert pauses == [2, 3, 4]
 
 
 async def test_a_pinged_peer_answers_and_a_flood_is_cut() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from os import urandom
 from socket import SOCK_STREAM
 
-from .address import Address, check_secret, parse_address
+from .address import Address, check_secret, is_loopback, parse_address
 from .connection import Hub
 from .contract import Identity, Reach, Receiver
 from .dialer import Dialer, Unreached, connect
-from .errors import AddressBusy, AddressInvalid, NotRunning
+from .errors import AddressBusy, AddressInvalid, NotRunning, SecretNeeded
 from .http import HttpHandler, HttpRequest, HttpResponse
 from .limits import Timings
 from .listener import Listener
@@ -82,7 +82,10 @@ class WebsocketTransport:
         listener = Listener(hub, self._http)
         try:
             found = await loop.getaddrinfo(self._address.host, self._address.port, type=SOCK_STREAM)
-            port = listener.listen(str(found[0][4][0]), self._address.port)
+            host = str(found[0][4][0])
+            if self._secret is None and not is_loopback(host):
+                raise SecretNeeded(f"{self._address} resolves to {host}, which is not on this host: a secret is needed")
+            port = listener.listen(host, self._address.port)
         except OSError as exc:
             if exc.errno == errno.EADDRINUSE:
                 raise AddressBusy(f"another process listens on {self._address}") from None

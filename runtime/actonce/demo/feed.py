@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import re
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -44,11 +46,23 @@ class Post:
 class Feed:
     """The feed as a server in this event loop: `async with Feed() as feed: ... feed.url, feed.posts`."""
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, delay_ms: float = 0.0) -> None:
-        """`delay_ms` is waited between recording a post and answering it: time for a sender to die in."""
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        delay_ms: float = 0.0,
+        on_post: Callable[[Post], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            delay_ms: mean of a random wait between recording a post and answering it: time for a sender to die in.
+            on_post: told of each post as it comes.
+        """
         self.posts: list[Post] = []
         self._first: dict[str, Post] = {}
         self._delay_s = delay_ms / 1000
+        self._on_post = on_post
         self._address = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -136,8 +150,10 @@ class Feed:
         self.posts.append(post)
         if post.key is not None:
             self._first.setdefault(post.key, post)
+        if self._on_post is not None:
+            self._on_post(post)
         if self._delay_s:
-            await asyncio.sleep(self._delay_s)
+            await asyncio.sleep(random.uniform(0, 2 * self._delay_s))
         return 200, {"id": post.id}
 
 
@@ -195,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m actonce.demo.feed", description="A feed that records each post.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7400, help="0 for any free one")
-    parser.add_argument("--delay-ms", type=float, default=0.0, help="wait before each answer to a post")
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="mean wait before each answer to a post")
     options = parser.parse_args()
     try:
         asyncio.run(serve(options.host, options.port, options.delay_ms))

@@ -15,17 +15,33 @@ from actonce.desk import Desk
 from actonce.engine import Engine
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
+from actonce.messages import Push, decode
 from actonce.running import Run
 from actonce.settings import LAN, Settings
+from actonce.settling import Settled
 from actonce.sim.disk import Disk
+from actonce.sim.history import History, Reachability
 from actonce.sim.loop import VirtualLoop
 from actonce.sim.network import Network
+from actonce.sim.process import Process
 from actonce.sim.world import SimWorld
 from actonce.world import Cancel, ProcessId
 from actonce_crdt import Json
 from actonce_transports import Identity
 
 Result = TypeVar("Result")
+
+
+NOTED = {
+    "takeovers": "takes ",
+    "suspicions": "is silent",
+    "given up": "stayed silent",
+    "certain deaths": "is gone",
+    "settled alone": Settled.ALONE.value,
+    "settled by reunion": Settled.REUNION.value,
+    "settled with a peer": Settled.PEER.value,
+}
+"""Rare branches, by words of the notes that the engine makes of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,7 @@ class Posted:
     key: str
     fence: int
     replica: str
+    pid: int
     body: Json
 
 
@@ -46,6 +63,8 @@ class Feed:
     rng: random.Random
     delay_s: tuple[float, float] = (0.001, 0.02)
     posts: list[Posted] = field(default_factory=list)
+    on_publish: Callable[[SimWorld, str, int], None] = lambda world, key, fence: None
+    """Told of each request at the moment it passes the gate."""
 
     def keys(self) -> list[str]:
         return [post.key for post in self.posts]
@@ -56,16 +75,16 @@ class FeedSink:
 
     dedupe_window_s = 0.0
     publish_timeout_s = 0.1
-    can_lookup = True
 
-    def __init__(self, feed: Feed, world: SimWorld) -> None:
-        self._feed, self._world = feed, world
+    def __init__(self, feed: Feed, world: SimWorld, *, can_lookup: bool = True) -> None:
+        self._feed, self._world, self.can_lookup = feed, world, can_lookup
 
     async def publish(self, body: Json, key: str, fence: int, gate: Callable[[], None]) -> Json:
         await self._world.alive()
         gate()
+        self._feed.on_publish(self._world, key, fence)
         travel_s = self._feed.rng.uniform(*self._feed.delay_s)
-        post = Posted(self._world.loop.time() + travel_s, key, fence, self._world.name, body)
+        post = Posted(self._world.loop.time() + travel_s, key, fence, self._world.name, self._world.process.pid, body)
         self._world.loop.call_later(travel_s, self._feed.posts.append, post)
         await anyio.sleep(2 * travel_s)
         await self._world.alive()
@@ -90,6 +109,8 @@ class Node:
     disk: Disk
     world: SimWorld | None = None
     engine: Engine | None = None
+    rate: float = 1.0
+    wall_offset_s: float = 0.0
 
 
 class Cluster:
@@ -108,8 +129,15 @@ class Cluster:
         self.nodes = {name: Node(name, Disk(self._rng(f"disk/{name}"))) for name in names}
         self._pids = 0
         self._gone: set[ProcessId] = set()
+        self.history = History(self.loop.time)
+        self.truth = Reachability(self.loop.time)
+        self.network.inspect = self._inspect
+        self.network.linked = self._linked
+        self.feed.on_publish = self._published
         self.acknowledged: list[str] = []
         self.failures: list[str] = []
+        self.slack_s = 0.0
+        """What slow links and losses may add to a silence: checkers allow for it."""
 
     def _rng(self, part: str) -> random.Random:
         return random.Random(f"{self.seed}/{part}")
@@ -128,13 +156,16 @@ class Cluster:
         limiter = anyio.CapacityLimiter(self.settings.slots)
 
         def perform(desk: Desk, run: Run) -> Cancel:
-            return world.hands.start(lambda: run_handler(desk, run, limiter))
+            return world.hands.start(lambda: self._handle(world, desk, run, limiter))
 
         def died() -> None:
             self._gone.add(world.process)
             node.disk.crash()
+            self.history.add("killed", world.process.pid, name)
+            self.count(name)
 
         world.on_kill.append(died)
+        world.journal.on_error = world.kill  # as the real replica: it stops, and its process ends
         engine = Engine(
             world,
             self._make_agent(world, self.feed),
@@ -146,6 +177,8 @@ class Cluster:
             perform=perform,
             on_failed=lambda error: self.failures.append(f"{name}: {error}"),
         )
+        self.history.add("started", world.process.pid, name)
+        world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
         world.transport.begin(Identity(name, engine.about.encode()), engine.gossip)
         world.guard(engine.start)
@@ -158,6 +191,95 @@ class Cluster:
         world = self.nodes[name].world
         if world is not None:
             world.kill()
+
+    async def leave(self, name: str) -> None:
+        """Drain, say goodbye, end: a process that is stopped as it should be."""
+        node = self.nodes[name]
+        world, engine = node.world, node.engine
+        assert world is not None and engine is not None
+        idle = asyncio.Event()
+        world.guard(lambda: engine.drain(idle.set))
+        await self.until(lambda: idle.is_set() or world.dead, self.settings.drain_s)
+        if not world.dead:
+            flushed = asyncio.Event()
+            world.guard(engine.stop)
+            world.guard(lambda: world.journal.append([], flushed.set))
+            await self.until(lambda: flushed.is_set() or world.dead, self.settings.drain_s)
+            await world.transport.stop()
+            world.kill()
+
+    async def _handle(self, world: SimWorld, desk: Desk, run: Run, limiter: anyio.CapacityLimiter) -> None:
+        pid = world.process.pid
+        self.history.add("begin", pid, world.name, run.task, run.epoch, run.attempt)
+        try:
+            await run_handler(desk, run, limiter)
+        finally:
+            if not world.dead:
+                self.history.add("end", pid, world.name, run.task, run.epoch, int(run.revoked))
+
+    def _published(self, world: SimWorld, key: str, fence: int) -> None:
+        self.history.add("publish", world.process.pid, world.name, key, fence)
+
+    def _linked(self, one: Process, other: Process, up: bool) -> None:
+        if isinstance(one, SimWorld) and isinstance(other, SimWorld):
+            self.truth.link(one.process.pid, other.process.pid, up=up)
+
+    def _inspect(self, process: Process, frame: bytes) -> None:
+        """The rule "on disk before gossip", where it can be seen: on the wire."""
+        journal = process.journal if isinstance(process, SimWorld) else None
+        if journal is not None and journal.unsynced:
+            message = decode(frame)
+            own = self.engine(process.name).ledger.client_id
+            if isinstance(message, Push) and message.update in journal.unsynced and first_client(message.update) == own:
+                self.failures.append(f"{process.name}: gossiped an update that is not on its disk")
+
+    def pause(self, name: str, *, suspend: bool = False) -> None:
+        """SIGSTOP, or a laptop that goes to sleep."""
+        world = self.nodes[name].world
+        assert world is not None, f"{name} does not run"
+        self.truth.pause(world.process.pid)
+        if suspend:
+            world.suspend()
+        else:
+            world.pause()
+
+    def resume(self, name: str) -> None:
+        """SIGCONT, or the lid is opened."""
+        world = self.nodes[name].world
+        assert world is not None, f"{name} does not run"
+        self.truth.resume(world.process.pid)
+        world.resume()
+
+    def cut(self, source: str, target: str) -> None:
+        """Nothing arrives from `source` at `target`."""
+        self.truth.cut(source, target)
+        self.network.cuts.add((source, target))
+
+    def uncut(self, source: str, target: str) -> None:
+        """This direction works again."""
+        self.network.uncut(source, target)
+        if (target, source) not in self.network.cuts:
+            self.truth.heal(source, target)
+
+    def skew(self, name: str, offset_s: float) -> None:
+        """Set the wall clock of a replica off, now and in later processes."""
+        node = self.nodes[name]
+        node.wall_offset_s = offset_s
+        if node.world is not None:
+            node.world.wall_offset_s = offset_s
+
+    def count(self, name: str) -> None:
+        """Add up the rare branches that the present process of a replica went through."""
+        node = self.nodes[name]
+        if node.engine is None:
+            return
+        sometimes = self.history.sometimes
+        for name, count in node.engine.gossip.counts.items():
+            if name in ("gaps", "overflows", "refused", "asks"):
+                sometimes[name] += count
+        for _, text in node.engine.notes:
+            for name, words in NOTED.items():
+                sometimes[name] += words in text
 
     def engine(self, name: str) -> Engine:
         engine = self.nodes[name].engine
@@ -178,6 +300,7 @@ class Cluster:
 
         def acknowledged(submitted: Submitted) -> None:
             self.acknowledged.append(submitted.task)
+            self.history.add("acknowledged", 0, name, submitted.task)
 
         node.world.guard(lambda: inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged))
 
@@ -197,6 +320,17 @@ class Cluster:
             len({document.digest for document in documents}) <= 1
             and len({tuple(sorted(document.state_vector().items())) for document in documents}) <= 1
         )
+
+
+def first_client(update: bytes) -> int:
+    """Client id of the first block of an update: the only one, in what a replica pushes of its own."""
+    client = shift = 0
+    at = 2 if update[1] < 128 else 3  # after the number of clients and of its blocks
+    while True:
+        client |= (update[at] & 127) << shift
+        if update[at] < 128:
+            return client
+        at, shift = at + 1, shift + 7
 
 
 def simulate(scenario: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

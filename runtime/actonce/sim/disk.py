@@ -46,12 +46,20 @@ class SimJournal:
         self._world, self._disk = world, disk
         self._waiting: list[Callable[[], None]] = []
         self._syncing = False
+        self.full = False
+        self.on_error: Callable[[], None] = lambda: None
+        self.unsynced: set[bytes] = set()
+        """Rows that a loss of power may still take."""
 
     def append(self, rows: Sequence[Row], durable: Callable[[], None]) -> None:
         if self._world.dead:
             return
         self._world.point()
+        if self.full:
+            self._world.call_soon(self.on_error)
+            return
         self._disk.rows += rows
+        self.unsynced |= {row.data for row in rows}
         self._waiting.append(durable)
         self._sync()
 
@@ -62,12 +70,14 @@ class SimJournal:
         if self._waiting and not self._syncing:
             self._syncing = True
             waiting, self._waiting = self._waiting, []
-            upto = len(self._disk.rows)
-            self._world.call_later(self._disk.rng.uniform(*self._disk.sync_s), lambda: self._synced(upto, waiting))
+            upto, unsynced = len(self._disk.rows), set(self.unsynced)
+            sync_s = self._disk.rng.uniform(*self._disk.sync_s)
+            self._world.call_later(sync_s, lambda: self._synced(upto, unsynced, waiting))
 
-    def _synced(self, upto: int, waiting: list[Callable[[], None]]) -> None:
+    def _synced(self, upto: int, unsynced: set[bytes], waiting: list[Callable[[], None]]) -> None:
         self._world.point()
         self._disk.synced = max(self._disk.synced, upto)
+        self.unsynced -= unsynced
         self._syncing = False
         for durable in waiting:
             durable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from actonce_transports import End, Identity, Reach, Receiver
 
 CONNECT_TIMEOUT_S = 1.0
 REDIAL_S = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
+RETRANSMIT_S = (0.2, 0.4)
 QUEUE_BYTES_MAX = 8 * 1024 * 1024
 
 
@@ -26,7 +28,17 @@ class Network:
     cuts: set[tuple[str, str]] = field(default_factory=set)
     """(from, to) names between which nothing arrives; what is sent waits, as in a TCP socket."""
     held: dict[tuple[str, str], list[Callable[[], None]]] = field(default_factory=dict)
+    slow_s: dict[frozenset[str], float] = field(default_factory=dict)
+    """Further delay between two names."""
+    loss: float = 0.0
+    """Share of frames that a packet loss holds up for a retransmission, and with them all that follow."""
+    reset: float = 0.5
+    """Share of kills that reset connections and lose the tail of what was under way (as when data was unread)."""
     frames: int = 0
+    linked: Callable[[Process, Process, bool], None] = lambda one, other, up: None
+    """Told when two processes get connected, and when one side of their connection ends."""
+    inspect: Callable[[Process, bytes], None] = lambda process, frame: None
+    """Sees every frame that a process sends."""
 
     def cut(self, *sides: set[str]) -> None:
         """Partition into these sides, both ways."""
@@ -37,11 +49,21 @@ class Network:
 
     def heal(self) -> None:
         """All cuts end; what was held arrives."""
-        self.cuts.clear()
-        held, self.held = self.held, {}
-        for pair in sorted(held):
-            for arrive in held[pair]:
-                arrive()
+        for source, target in sorted(self.cuts):
+            self.uncut(source, target)
+
+    def drop(self, one: str, other: str) -> None:
+        """The connection between the two breaks, if there is one."""
+        link = self.hosts[one].links.get(other) if one in self.hosts else None
+        if link is not None:
+            link.broken()
+            link.other.broken()
+
+    def uncut(self, source: str, target: str) -> None:
+        """This direction works again; what was held arrives, in order."""
+        self.cuts.discard((source, target))
+        for arrive in self.held.pop((source, target), []):
+            arrive()
 
     def carry(self, source: str, target: str, at: float, arrive: Callable[[], None]) -> None:
         """Run `arrive` at time `at`, or after the cut from `source` to `target` ends."""
@@ -54,8 +76,10 @@ class Network:
 
         self.loop.call_at(at, land)
 
-    def delay(self) -> float:
-        return self.rng.uniform(*self.delay_s)
+    def delay(self, one: str, other: str) -> float:
+        """Of one frame, or one packet of a handshake."""
+        lost_s = self.rng.uniform(*RETRANSMIT_S) if self.loss and self.rng.random() < self.loss else 0.0
+        return self.rng.uniform(*self.delay_s) + self.slow_s.get(frozenset((one, other)), 0.0) + lost_s
 
 
 class SimLink:
@@ -68,6 +92,7 @@ class SimLink:
         self.open = True
         self.queued_bytes = 0
         self._last_arrival = 0.0
+        self._under_way: deque[Callable[[], None]] = deque()
 
     def send(self, frame: bytes) -> bool:
         world = self.transport.world
@@ -75,6 +100,7 @@ class SimLink:
             return False
         world.point()
         self.network.frames += 1
+        self.network.inspect(world, frame)
         self.queued_bytes += len(frame)
         self._carry(lambda: self._arrive(frame))
         return True
@@ -88,14 +114,24 @@ class SimLink:
         """This side is told that the link is over, once."""
         if self.open:
             self.open = False
+            self.network.linked(self.transport.world, self.other.transport.world, False)
             self.transport.links.pop(self.peer.name, None)
             self.transport.world.guard(lambda: self.transport.receiver.link_down(self, how))
             self.transport.redial()
 
     def killed(self) -> None:
-        """This side's process is gone: the kernel still delivers what was sent, then the end."""
+        """This side's process is gone: the kernel still delivers what was sent, or resets and loses its tail."""
         self.open = False
+        network = self.network
+        if self._under_way and network.rng.random() < network.reset:
+            for _ in range(network.rng.randint(1, len(self._under_way))):
+                self._under_way.pop()
         self._carry(lambda: self.other.end(End.EOF))
+
+    def broken(self) -> None:
+        """The connection breaks: what is under way is lost."""
+        self._under_way.clear()
+        self.end(End.EOF)
 
     def _arrive(self, frame: bytes) -> None:
         self.queued_bytes -= len(frame)
@@ -108,9 +144,16 @@ class SimLink:
 
     def _carry(self, arrive: Callable[[], None]) -> None:
         # Never before what was sent earlier; equal times keep their order in asyncio's heap only by luck.
-        at = max(self.network.loop.time() + self.network.delay(), self._last_arrival + 1e-7)
+        here, there = self.transport.name, self.other.transport.name
+        at = max(self.network.loop.time() + self.network.delay(here, there), self._last_arrival + 1e-7)
         self._last_arrival = at
-        self.network.carry(self.transport.name, self.other.transport.name, at, arrive)
+        self._under_way.append(arrive)
+        self.network.carry(here, there, at, self._land)
+
+    def _land(self) -> None:
+        """The next of what is under way, if it was not lost."""
+        if self._under_way:
+            self._under_way.popleft()()
 
 
 class SimTransport:
@@ -167,7 +210,7 @@ class SimTransport:
             loop.call_later(CONNECT_TIMEOUT_S, lambda: self.world.guard(lambda: done(Reach.SILENT)))
             return
         reach = Reach.OPEN if address in self.network.hosts else Reach.REFUSED
-        delay = self.network.delay() + self.network.delay()
+        delay = self.network.delay(here, address) + self.network.delay(here, address)
         loop.call_later(delay, lambda: self.world.guard(lambda: done(reach)))
 
     def _attempt(self, address: str) -> None:
@@ -200,5 +243,6 @@ class SimTransport:
         mine.other, theirs.other = theirs, mine
         self.links[address], target.links[self.name] = mine, theirs
         self._dialing[address] = 0
+        self.network.linked(self.world, target.world, True)
         target.world.guard(lambda: target.receiver.link_up(theirs))
         self.receiver.link_up(mine)

@@ -17,7 +17,12 @@ class Timer:
     def __init__(self, process: Process, delay_s: float, call: Callable[[], None]) -> None:
         self._cancelled = False
         self._call = call
-        process.loop.call_later(delay_s / process.rate, process.guard, self._fire)
+        self._process = process
+        process.loop.call_later(delay_s / process.rate, self._due)
+
+    def _due(self) -> None:
+        if not self._cancelled and not self._process.sleeps_through(self._due):
+            self._process.guard(self._fire)
 
     def _fire(self) -> None:
         if not self._cancelled:
@@ -42,6 +47,8 @@ class Process:
         self.on_kill: list[Callable[[], None]] = []
         self._deferred: deque[Callable[[], None]] = deque()
         self._resumed = asyncio.Event()
+        self._asleep_since: float | None = None
+        self._overslept: list[tuple[float, Callable[[], None]]] = []
 
     def guard(self, call: Callable[[], None]) -> None:
         """Run `call` as this process would: not at all when dead, later when paused."""
@@ -77,8 +84,24 @@ class Process:
         self.paused = True
         self._resumed = asyncio.Event()
 
+    def suspend(self) -> None:
+        """As a laptop that sleeps: timers stand still, while the clock that counts suspend goes on."""
+        self._asleep_since = self.loop.time()
+        self.pause()
+
+    def sleeps_through(self, due: Callable[[], None]) -> bool:
+        """A timer came due: if its process is suspended, it will come due as much later as it sleeps."""
+        if self._asleep_since is None or self.dead:
+            return False
+        self._overslept.append((self.loop.time() - self._asleep_since, due))
+        return True
+
     def resume(self) -> None:
         """As SIGCONT: all that came due runs, in order."""
+        self._asleep_since = None
+        overslept, self._overslept = self._overslept, []
+        for remaining_s, due in overslept:
+            self.loop.call_later(remaining_s, due)
         self.paused = False
         self._resumed.set()
         deferred, self._deferred = self._deferred, deque()

@@ -1,0 +1,38 @@
+"""The command `actonce` and its subcommands."""
+
+from __future__ import annotations
+
+import click
+
+from actonce import __version__
+from actonce.cli import demo, feed, healthcheck, run, show, submit
+from actonce.cli.failure import Commands
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, message="actonce %(version)s")
+def commands() -> None:
+    """Run your agent many times; it acts once.
+
+    Any number of replicas of one agent gossip with each other, agree on who does what, and carry on where a dead one
+    stopped. See it with `actonce demo`; start your own with `actonce run`.
+    """
+
+
+for command in (
+    run.run,
+    submit.submit,
+    show.status,
+    show.tasks,
+    show.posts,
+    show.explain,
+    healthcheck.healthcheck,
+    demo.demo,
+    feed.feed,
+):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """The entry point. Exit status: 0 done, 1 it could not be done (one sentence on stderr says why), 2 wrong usage."""
+    commands(prog_name="actonce")

@@ -1,0 +1,265 @@
+"""One seed: a mesh, a workload, a plan of faults; then everything healed; then the checkers.
+
+Two phases, as TigerBeetle's simulator has them: first safety, with any faults; then all faults end and the mesh has a
+bounded time to finish everything it ever acknowledged and to agree on every byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from actonce.agent import Agent
+from actonce.settings import LAN, Settings
+from actonce.sim import plan as faults
+from actonce.sim.checkers import LIVENESS, SAFETY
+from actonce.sim.cluster import Cluster, Feed, simulate
+from actonce.sim.plan import Mix, Plan, draw
+from actonce.sim.world import SimWorld
+from actonce_crdt import Json
+
+MakeAgent = Callable[[SimWorld, Feed], Agent]
+LIVENESS_S = 40.0
+FORM_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One kind of task to submit: the payload for the n-th task."""
+
+    kind: str
+    payload: Callable[[int], Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What one seed is made of, besides the seed."""
+
+    replicas: tuple[int, int] = (3, 3)
+    """At least and at most; drawn."""
+    seconds: float = 60.0
+    tasks: int = 30
+    mix: Mix = field(default_factory=Mix)
+    delay_s: tuple[float, float] = (0.0002, 0.005)
+    loss: float = 0.0
+    settings: Settings = LAN
+    work: tuple[Work, ...] = (Work("reply", lambda number: {"n": number}),)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one seed. Times in virtual seconds."""
+
+    seed: int
+    plan: Plan
+    violations: list[str]
+    sometimes: Counter[str]
+    trace: str
+    tasks: int
+    acknowledged: int
+    posts: int
+    doubled: int
+    doubts: int
+    heal_s: float
+    """From the end of all faults to everything done and equal; the limit when that never came."""
+    simulated_s: float
+
+
+def run_seed(seed: int, scenario: Scenario, make_agent: MakeAgent, plan: Plan | None = None) -> Outcome:
+    """Run one seed; with `plan` its faults are those instead of drawn ones. Deterministic."""
+    logging.getLogger("actonce.handlers").setLevel(logging.CRITICAL)
+
+    async def run() -> Outcome:
+        return await Run(seed, scenario, make_agent, plan).outcome()
+
+    return simulate(run)
+
+
+class Run:
+    """One seed under way. Made and used inside a virtual loop."""
+
+    def __init__(self, seed: int, scenario: Scenario, make_agent: MakeAgent, plan: Plan | None) -> None:
+        self.seed, self.scenario = seed, scenario
+        self.rng = random.Random(f"{seed}/run")
+        self.names = "abcdefghijklmnopqrstuvwxyz"[: self.rng.randint(*scenario.replicas)]
+        self.plan = draw(random.Random(f"{seed}/plan"), self.names, scenario.seconds, scenario.mix)
+        if plan is not None:
+            self.plan = plan
+        self.cluster = Cluster(seed, self.names, make_agent, scenario.settings)
+        self.cluster.network.delay_s, self.cluster.network.loss = scenario.delay_s, scenario.loss
+        slowest = max((fault.delay_s for fault in self.plan if isinstance(fault, faults.SlowLink)), default=0.0)
+        self.cluster.slack_s = slowest + 0.4 * bool(scenario.loss)
+        self.healing = False
+        self.numbers = 0
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def outcome(self) -> Outcome:
+        cluster = self.cluster
+        formed = await self._form()
+        self._spawn(self._submit_all())
+        began = cluster.loop.time()
+        for fault in sorted(self.plan, key=lambda fault: fault.at):
+            await asyncio.sleep(max(0.0, began + fault.at - cluster.loop.time()))
+            self._spawn(self._carry_out(fault))
+        await asyncio.sleep(max(0.0, began + self.scenario.seconds - cluster.loop.time()))
+        self._heal()
+        healed = cluster.loop.time()
+        finished = await cluster.until(self._finished, LIVENESS_S)
+        violations = [] if formed else ["the mesh did not form"]
+        violations += [text for checker in SAFETY for text in checker(cluster)]
+        violations += [text for checker in LIVENESS for text in checker(cluster)]
+        if not finished and not violations:
+            violations.append("not everything was done in time")
+        return self._outcome(violations, cluster.loop.time() - healed)
+
+    def _outcome(self, violations: list[str], heal_s: float) -> Outcome:
+        cluster = self.cluster
+        for name in self.names:
+            cluster.count(name)
+        keys = Counter(cluster.feed.keys())
+        effects = [engine.ledger.state.effects for engine in cluster.live()[:1]]
+        doubts = [effect.doubt.settled for found in effects for effect in found.values() if effect.doubt]
+        for settled in doubts:
+            cluster.history.sometimes[f"doubts {settled}"] += 1
+        return Outcome(
+            self.seed,
+            self.plan,
+            violations,
+            cluster.history.sometimes,
+            cluster.history.trace,
+            self.numbers,
+            len(set(cluster.acknowledged)),
+            len(keys),
+            sum(keys.values()) - len(keys),
+            len(doubts),
+            heal_s,
+            cluster.loop.time(),
+        )
+
+    async def _form(self) -> bool:
+        late = {fault.replica for fault in self.plan if isinstance(fault, faults.Join)}
+        first = [name for name in self.names if name not in late]
+        for name in first:
+            self.cluster.start(name, new=name == first[0])
+        return await self.cluster.until(
+            lambda: all(len(engine.membership.view.members) == len(first) for engine in self.cluster.live()), FORM_S
+        )
+
+    def _finished(self) -> bool:
+        engines = self.cluster.live()
+        return all(not engine.claims.open for engine in engines) and self.cluster.converged()
+
+    # Workload
+
+    async def _submit_all(self) -> None:
+        """Spread over the time; each task on a random part of the replicas, as relays and webhooks deliver."""
+        for _ in range(self.scenario.tasks):
+            await asyncio.sleep(self.rng.uniform(0, 2 * self.scenario.seconds / self.scenario.tasks))
+            self._submit(self.rng.randint(1, len(self.names)))
+
+    def _submit(self, copies: int) -> None:
+        number, self.numbers = self.numbers, self.numbers + 1
+        work = self.scenario.work[number % len(self.scenario.work)]
+        for name in self.rng.sample(self.names, copies):
+            world = self.cluster.nodes[name].world
+            if world is not None and not world.dead:
+                self.cluster.submit(name, work.kind, work.payload(number), f"m{number}")
+
+    # Faults
+
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
+        task = self.cluster.loop.create_task(job)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _carry_out(self, fault: faults.Fault) -> None:
+        self.cluster.history.add("fault", 0, repr(fault))
+        match fault:
+            case faults.Crash() | faults.DiskFull() | faults.Leave():
+                await self._down(fault)
+            case faults.Pause() | faults.Suspend():
+                await self._pause(fault)
+            case faults.Partition():
+                others = set(self.names) - set(fault.side)
+                await self._cut({(a, b) for a in fault.side for b in others}, both=True, for_s=fault.for_s)
+            case faults.OneWay():
+                await self._cut({(fault.source, fault.target)}, both=False, for_s=fault.for_s)
+            case faults.SlowLink():
+                pair = frozenset((fault.source, fault.target))
+                self.cluster.network.slow_s[pair] = fault.delay_s
+                await asyncio.sleep(fault.for_s)
+                self.cluster.network.slow_s.pop(pair, None)
+            case faults.DropLink():
+                self.cluster.network.drop(fault.source, fault.target)
+            case faults.Skew():
+                self.cluster.skew(fault.replica, fault.offset_s)
+            case faults.Drift():
+                self.cluster.nodes[fault.replica].rate = fault.rate
+            case faults.SlowDisk():
+                disk = self.cluster.nodes[fault.replica].disk
+                usual, disk.sync_s = disk.sync_s, (0.0, fault.sync_s)
+                await asyncio.sleep(fault.for_s)
+                disk.sync_s = usual
+            case faults.Join():
+                if self.cluster.nodes[fault.replica].world is None:
+                    self.cluster.start(fault.replica)
+            case faults.Burst():
+                for _ in range(fault.count):
+                    self._submit(len(self.names))
+
+    async def _down(self, fault: faults.Crash | faults.DiskFull | faults.Leave) -> None:
+        cluster, name = self.cluster, fault.replica
+        world = cluster.nodes[name].world
+        if world is None or world.dead or (world.paused and not isinstance(fault, faults.Crash)):
+            return
+        match fault:
+            case faults.Crash():
+                cluster.kill(name)
+            case faults.DiskFull():
+                world.journal.full = True
+                await cluster.until(lambda: world.dead, 5.0)
+            case faults.Leave():
+                await cluster.leave(name)
+        await asyncio.sleep(fault.for_s)
+        if not self.healing and world.dead and cluster.nodes[name].world is world:
+            cluster.start(name)
+
+    async def _pause(self, fault: faults.Pause | faults.Suspend) -> None:
+        world = self.cluster.nodes[fault.replica].world
+        if world is None or world.dead or world.paused:
+            return
+        self.cluster.pause(fault.replica, suspend=isinstance(fault, faults.Suspend))
+        await asyncio.sleep(fault.for_s)
+        if world.paused and not world.dead:
+            self.cluster.resume(fault.replica)
+
+    async def _cut(self, pairs: set[tuple[str, str]], *, both: bool, for_s: float) -> None:
+        pairs = pairs | {(b, a) for a, b in pairs} if both else pairs
+        fresh = sorted(pairs - self.cluster.network.cuts)
+        for source, target in fresh:
+            self.cluster.cut(source, target)
+        await asyncio.sleep(for_s)
+        for source, target in fresh:
+            self.cluster.uncut(source, target)
+
+    def _heal(self) -> None:
+        """All faults end; every replica that ever was is started again."""
+        cluster = self.cluster
+        self.healing = True
+        cluster.history.add("heal", 0)
+        for source, target in sorted(cluster.network.cuts):
+            cluster.uncut(source, target)
+        cluster.network.slow_s.clear()
+        cluster.network.loss = 0.0
+        for name in self.names:
+            node = cluster.nodes[name]
+            node.disk.sync_s = (0.0002, 0.002)
+            if node.world is not None and node.world.paused and not node.world.dead:
+                cluster.resume(name)
+            if node.world is not None and node.world.dead:
+                cluster.start(name)
