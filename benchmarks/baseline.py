@@ -40,7 +40,7 @@ agent = Agent("baseline")
 @agent.task("noop", retries=0)
 async def noop(ctx: Context, payload: dict[str, Any]) -> float:
     """Do nothing; the result is the time since the payload was made, in seconds."""
-    return time.time() - payload["at"]
+    return time.time() - float(payload["at"])
 
 
 # A worker: one replica, told what to do by lines on its standard input

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from actonce.errors import ConfigError
 from actonce.sinks import Sink
+from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnDoubt = Literal["resend", "skip"]
@@ -31,6 +32,8 @@ class TaskSpec:
     """Of one attempt."""
     on_doubt: OnDoubt
     """When an effect may or may not have happened and its sink cannot be asked: see `Agent.task`."""
+    example: Json = None
+    """A payload to simulate with."""
 
     @property
     def is_async(self) -> bool:
@@ -50,7 +53,13 @@ class Agent:
         check_name("an agent", self.name)
 
     def task(
-        self, kind: str, *, retries: int = 3, timeout: str | float | None = "10m", on_doubt: OnDoubt = "resend"
+        self,
+        kind: str,
+        *,
+        retries: int = 3,
+        timeout: str | float | None = "10m",
+        on_doubt: OnDoubt = "resend",
+        example: Json = None,
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function as the handler of `kind`.
 
@@ -64,6 +73,7 @@ class Agent:
                 that can look up a key is always asked. Otherwise "resend" sends it again if the sink still refuses
                 repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again. Either way it
                 is listed as a doubt.
+            example: a payload that `actonce simulate` submits.
         """
         check_name("a kind of task", kind)
         if kind in self.tasks:
@@ -75,7 +85,7 @@ class Agent:
         timeout_s = None if timeout is None else parse_duration_s(timeout)
 
         def register(handler: Handler) -> Handler:
-            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt)
+            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt, example)
             return handler
 
         return register

@@ -14,6 +14,9 @@ from actonce_crdt import Claim, TaskState
 RETRY_WAIT_S_MAX = 60.0
 """How long a survivor waits at most for the retry time that a dead replica wrote down."""
 
+EPOCH_MAX = 2**50
+"""Far above any view number, and within what a claim entry can hold."""
+
 
 class Claims:
     """The open tasks of the mesh as this replica sees them."""
@@ -85,9 +88,11 @@ class Claims:
         if wait_s > 0:  # capped: the other replica's wall clock may be wrong
             self._world.call_later(min(wait_s, RETRY_WAIT_S_MAX), lambda: self.changed([task]))
             return
-        if state.claim is not None:
-            self._on_takeover(task, state.claim)
         me = self._membership.me
         epoch = next_epoch(self._membership.view, state.claim.epoch if state.claim is not None else 0)
+        if epoch > EPOCH_MAX:
+            return  # a faulty replica burnt the epochs of this task: it stays open, and nobody fails over it
+        if state.claim is not None:
+            self._on_takeover(task, state.claim)
         self._ledger.write(Claim(task, self._ledger.stamp(), me.name, epoch, me.incarnation))
         self._executor.start(task, epoch)

@@ -147,11 +147,15 @@ class Engine:
 
     def drain(self, idle: Callable[[], None]) -> None:
         """Take no new work, and call `idle` when what runs here has ended. Others take over what waits."""
-        self.membership.leaving = True
         self.claims.enabled = False
-        self.gossip.announce()
-        self.executor.forget_retries()
+        self.executor.leave()
+        # Others may claim once they hear of it; so they must have heard before of what we claimed.
+        self.ledger.when_durable(self._announce_leaving)
         self._when_idle(idle)
+
+    def _announce_leaving(self) -> None:
+        self.membership.leaving = True
+        self.gossip.announce()
 
     def _when_idle(self, idle: Callable[[], None]) -> None:
         if self.executor.idle:

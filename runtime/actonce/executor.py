@@ -50,6 +50,7 @@ class Executor:
         self._perform, self._on_free = perform, on_free
         self.running: dict[str, Run] = {}
         self._retries: dict[str, Cancel] = {}
+        self._leaving = False
 
     @property
     def free(self) -> int:
@@ -84,7 +85,8 @@ class Executor:
         if self.running.get(run.task) is not run:
             return
         del self.running[run.task]
-        if not run.revoked:
+        superseded, run.revoked = run.revoked, True  # a thread that outlived its attempt must not post any more
+        if not superseded:
             if how.result is not None or how.final or run.attempt > run.spec.retries:
                 self._write_done(run.task, run.epoch, how)
             else:
@@ -107,8 +109,9 @@ class Executor:
         claim = state.claim
         return claim is not None and Member(claim.author, claim.incarnation) == self._me and state.done is None
 
-    def forget_retries(self) -> None:
-        """The replica leaves: whoever takes the tasks over will try again."""
+    def leave(self) -> None:
+        """No further attempts here: whoever takes the tasks over will make them."""
+        self._leaving = True
         for retry in self._retries.values():
             retry.cancel()
         self._retries.clear()
@@ -118,8 +121,9 @@ class Executor:
         wait_s = self._backoff_s(run.attempt)
         at_ms = int((self._world.wall() + wait_s) * 1000)
         stamp = self._ledger.stamp()
-        text = error[:ERROR_CHARS_MAX]
-        self._ledger.write(Try(run.task, stamp, self._me.name, run.epoch, run.attempt, at_ms, text))
+        self._ledger.write(Try(run.task, stamp, self._me.name, run.epoch, run.attempt, at_ms, _text(error)))
+        if self._leaving:
+            return
         self._retries[run.task] = self._world.call_later(wait_s, lambda: self._again(run))
 
     def _again(self, run: Run) -> None:
@@ -137,5 +141,10 @@ class Executor:
 
     def _write_done(self, task: str, epoch: int, how: Finished) -> None:
         ok = how.result is not None
-        result = how.result if how.result is not None else pack_value(how.error[:ERROR_CHARS_MAX])
+        result = how.result if how.result is not None else pack_value(_text(how.error))
         self._ledger.write(Done(task, self._ledger.stamp(), self._me.name, epoch, ok, result))
+
+
+def _text(error: str) -> str:
+    """An error as it can be stored: bounded, and without the halves of characters that some errors contain."""
+    return error[:ERROR_CHARS_MAX].encode("utf-8", "replace").decode()

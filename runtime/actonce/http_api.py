@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -109,7 +110,9 @@ class HttpApi:
 
     async def _result(self, task: str, wait: str) -> HttpResponse:
         try:
-            wait_s = min(float(wait), RESULT_WAIT_S_MAX)
+            wait_s = min(max(0.0, float(wait)), RESULT_WAIT_S_MAX)
+            if math.isnan(wait_s):
+                raise ValueError("not a number")
         except ValueError:
             return _error(400, f"wait={wait!r} is not a number of seconds")
         stops: list[Callable[[], None]] = []

@@ -38,7 +38,8 @@ class Recovered:
     journal_id: str
     """Made when the journal was created: two journals never share one, whatever name their replicas have."""
     incarnation: int
-    """Counts the openings of this journal, this one included: 1 the first time. On disk before anybody learns of it."""
+    """Grows with each opening of this journal; on disk before anybody learns of it. Starts at the unix time in
+    milliseconds, so that a journal made in place of a lost one does not repeat the incarnations of that one."""
     updates: tuple[bytes, ...]
     """In order of appending."""
     view: bytes | None

@@ -54,6 +54,7 @@ class Membership:
         self._active = 0.0
         self._missed = 0.0
         self._removed: set[Member] = set()
+        self._dead: set[Member] = set()
         self._in_play: frozenset[Member] | None = None
         self._required: frozenset[Member] = frozenset()
         self.version = 0
@@ -127,6 +128,7 @@ class Membership:
 
     def died(self, member: Member, why: str) -> None:
         """It is certain that `member` will not act again: no suspicion, no grace."""
+        self._dead.add(member)
         if member in self.view.members or member in self.view.lingering:
             self._note(f"{member.name} is gone: {why}")
             if self.settled:
@@ -230,13 +232,14 @@ class Membership:
             if known.member == member:
                 known.heard = self._active
         superseded = {m for m in members - {self.me} if self.peers[m.name].member != m}
-        self._change(frozenset(members - superseded), frozenset())
+        self._change(frozenset(members - superseded - self._dead), frozenset())
 
     def _admissible(self, peer: Peer, now: float) -> bool:
         needed = self.settings.reentry_round_trips if peer.member in self._removed else 1
         return (
             peer.linked
             and peer.settled
+            and peer.member not in self._dead
             and peer.round_trips >= needed
             and now - peer.contact < self.settings.contact_window_s
         )

@@ -18,6 +18,9 @@ from actonce.ownership import Member, View
 MEMBERS_MAX = 1024
 """Members in one view."""
 
+VIEW_NUMBER_MAX = 2**48
+"""No mesh gets there by changing views; epochs, which follow the numbers, stay within what entries can hold."""
+
 CLIENTS_MAX = 65_536
 """Client ids in one heartbeat's changes of a state vector."""
 
@@ -126,6 +129,7 @@ def decode(frame: bytes) -> Message:
                 _check(all(isinstance(name, str) for name in refused))
                 return Heartbeat(sent, echo, view, digest, read, tuple(refused))
             case [2, int(number), list(members), list(lingering), bool(settled), bool(leaving), list(addresses)]:
+                _check(0 <= number <= VIEW_NUMBER_MAX)
                 _check(len(addresses) <= MEMBERS_MAX and all(isinstance(a, str) for a in addresses))
                 announced = View(number, _read_members(members), _read_members(lingering))
                 return Announce(announced, settled, leaving, tuple(addresses))

@@ -80,8 +80,10 @@ class Peer:
     """Newest heartbeat of it that we read, by its clock. Goes back to it as the echo."""
     echoed: float = -math.inf
     """When we sent the newest heartbeat that it answered."""
+    confirmed: float = -math.inf
+    """The same, by a heartbeat that it sent under the view that it announced last."""
     contact: float = -math.inf
-    """The same, once we had read all that it had read: the date of its promise."""
+    """The same, once we had read all that it had read by then: the date of its promise."""
     round_trips: int = 0
     """Answered heartbeats since the link came up."""
 
@@ -100,7 +102,7 @@ class Peer:
     def announce(self, word: Announce) -> None:
         """A new view. Its promise counts again only after a heartbeat sent under this view was flushed."""
         self.view, self.settled, self.leaving = word.view, word.settled, word.leaving
-        self.contact = -math.inf
+        self.contact = self.confirmed = -math.inf
 
     def heartbeat(self, beat: Heartbeat, mine: Mapping[int, int], now: float) -> None:
         """Take a heartbeat; `mine` is our own state vector."""
@@ -109,6 +111,7 @@ class Peer:
         if self.echoed < beat.echo <= now:
             self.echoed = beat.echo
             self.round_trips += 1
+        self.confirmed = self.echoed
         self.has_read(beat.read, mine, now)
         self.digest = beat.digest
 
@@ -116,10 +119,9 @@ class Peer:
         """It has integrated these clocks. Its digest from before says nothing any more."""
         self.digest = b""
         for client, clock in clocks.items():
-            if clock > self.read.get(client, 0):
-                self.read[client] = clock
-                if clock > mine.get(client, 0):
-                    self.behind.add(client)
+            self.read[client] = max(clock, self.read.get(client, 0))
+            if clock > mine.get(client, 0):
+                self.behind.add(client)
         self._flush(now)
 
     def caught_up(self, clients: Iterable[int], mine: Mapping[int, int], now: float) -> None:
@@ -135,7 +137,7 @@ class Peer:
             self.behind_since = min(self.behind_since, now)
         else:
             self.behind_since = math.inf
-            self.contact = self.echoed
+            self.contact = self.confirmed
 
     def unlink(self) -> None:
         """The link is gone; what it said stays, and grows old."""

@@ -24,7 +24,7 @@ from actonce.desk import Desk
 from actonce.edge.hands import ThreadHands
 from actonce.edge.thread import EngineThread, Setup
 from actonce.engine import Engine
-from actonce.errors import ActonceError, NotSettled, TaskFailed
+from actonce.errors import ActonceError, NotSettled, ReplicaFailed, TaskFailed
 from actonce.http_api import HttpApi
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
@@ -92,6 +92,8 @@ class Replica:
         self._setup = Setup(agent, name, Path(data), listen, tuple(join), advertise, secret, new, settings)
         self._limiter = anyio.CapacityLimiter(settings.slots)
         self._failed: ActonceError | None = None
+        self._ended = False
+        self._asking: set[anyio.CancelScope] = set()
         self._thread: EngineThread
         self._engine: Engine
         self._hands: ThreadHands
@@ -140,6 +142,9 @@ class Replica:
             self._thread.stop()
             await anyio.to_thread.run_sync(self._thread.join)
             await self._hands.close()
+            self._ended = True
+            for scope in list(self._asking):
+                scope.cancel()
         if self._failed is not None:
             raise self._failed
         return swallow
@@ -192,7 +197,16 @@ class Replica:
             self._hands.engine(stop)
 
     async def _ask(self, call: Callable[[Callable[[Answer], None]], None]) -> Answer:
-        return await ask(self._hands, call)
+        """As `asking.ask`; ends with an error when the replica does."""
+        if self._ended:
+            raise ReplicaFailed("the replica has ended")
+        with anyio.CancelScope() as scope:
+            self._asking.add(scope)
+            try:
+                return await ask(self._hands, call)
+            finally:
+                self._asking.discard(scope)
+        raise ReplicaFailed("the replica ended before it could answer")
 
     def _perform(self, desk: Desk, run: Run) -> Cancel:
         return self._hands.start(lambda: run_handler(desk, run, self._limiter))

@@ -8,7 +8,7 @@ agent = Agent("kevin")
 agent.sink("room", HttpSink(FEED, lookup_url=FEED + "/by-key/{key}"))
 
 
-@agent.task("reply", retries=3, timeout="2m")
+@agent.task("reply", retries=3, timeout="2m", example={"text": "hello"})
 async def reply(ctx: Context, message: dict[str, str]) -> None:
     """`message` is what `actonce submit reply '{"text": "hello"}'` sent."""
     await ctx.post("room", {"text": f"You said: {message['text']}"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -13,6 +14,7 @@ import anyio
 from actonce.agent import Agent, OnDoubt
 from actonce.context import Context
 from actonce.engine import Engine
+from actonce.ownership import owner
 from actonce.settings import LAN, Settings
 from actonce.sim.cluster import Cluster, Feed, FeedSink, simulate
 from actonce.sim.world import SimWorld
@@ -56,6 +58,8 @@ class Mesh(Cluster):
         self.names, self.plan = list(names), plan or Plan()
         self.started: list[Started] = []
         self.ended: list[Started] = []
+        self.needless: list[str] = []
+        """Handlers that were started although a live replica knew the outcome: wrong unless the mesh is cut."""
 
     def _agent(self, world: SimWorld, feed: Feed) -> Agent:
         agent, plan = Agent("kevin"), self.plan
@@ -63,8 +67,10 @@ class Mesh(Cluster):
 
         @agent.task("reply", on_doubt=plan.on_doubt)
         async def reply(ctx: Context, payload: dict[str, Any]) -> Any:
+            await world.alive()
             start = Started(ctx.task, world.name, world.process.pid, self.loop.time(), ctx.attempt)
             self.started.append(start)
+            self.needless += [f"{start}: {name} knows the outcome" for name in self.knows_outcome(ctx.task)]
             await anyio.sleep(world.rng.uniform(*plan.work_s))
             await world.alive()
             for post in range(plan.posts):
@@ -104,16 +110,34 @@ class Mesh(Cluster):
         self.kill(name)
         return self.start(name)
 
+    def dice(self, part: str) -> random.Random:
+        """Randomness of a scenario itself, apart from that of its mesh."""
+        return dice(self.seed, part)
+
     def world(self, name: str) -> SimWorld:
         world = self.nodes[name].world
         assert world is not None
         return world
 
     async def quiet(self, timeout_s: float = DRAIN_S) -> bool:
-        """Wait until no task is open anywhere and all documents are equal. False if that does not happen."""
-        return await self.until(
-            lambda: all(not e.claims.open and e.executor.idle for e in self.live()) and self.converged(), timeout_s
-        )
+        """Wait until no task is open, all documents are equal and on disk. False if that does not happen."""
+        return await self.until(lambda: all(map(_is_done, self.live())) and self.converged(), timeout_s)
+
+    def knows_outcome(self, task: str) -> list[str]:
+        """Live replicas that know how this task ended."""
+        states = [(engine.me.name, engine.ledger.state.tasks.get(task)) for engine in self.live()]
+        return [name for name, state in states if state is not None and state.done is not None]
+
+    def owner(self, key: str) -> str:
+        """Who answers the message with this key while all are there."""
+        first = owner(f"reply/{key}", [engine.me for engine in self.live()], lambda name: True)
+        assert first is not None
+        return first.name
+
+    def key_of(self, name: str, *, nth: int = 0) -> str:
+        """The key of a message that this replica will answer while all are there."""
+        keys = (f"for-{name}-{index}" for index in range(10_000))
+        return next(itertools.islice((key for key in keys if self.owner(key) == name), nth, None))
 
     def runs(self) -> Counter[str]:
         """How often the handler of each task was started."""
@@ -144,6 +168,11 @@ class Mesh(Cluster):
         assert await self.quiet(), self.story()
         assert not self.failures, self.story()
         assert sorted(self.feed.keys()) == sorted(f"reply/{key}/#1" for key in keys), self.story()
+
+
+def _is_done(engine: Engine) -> bool:
+    written = engine.ledger.durable_clock == engine.ledger.next_clock
+    return not engine.claims.open and engine.executor.idle and written
 
 
 def run(scenario: Callable[..., Coroutine[Any, Any, Result]], *args: Any) -> Result:

@@ -84,6 +84,6 @@ def _failed(where: str, error: BaseException) -> ConfigError:
 
 
 def _is_theirs(filename: str) -> bool:
-    """Neither ours nor the import system's: the line that the user can do something about."""
+    """Neither ours, nor generated, nor the import system's: a line that the user can do something about."""
     ours = str(Path(__file__).resolve().parent.parent) + os.sep
-    return not filename.startswith(("<frozen", ours)) and not filename.startswith(importlib.__file__ or "<")
+    return not filename.startswith(("<", ours)) and filename != importlib.__file__

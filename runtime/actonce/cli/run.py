@@ -46,7 +46,7 @@ from actonce.settings import LAN
     default=DEFAULT_LISTEN,
     show_default=True,
     metavar="HOST:PORT",
-    help="Where peers, the other commands and HTTP clients reach this replica. Addresses that other hosts can reach need a "
+    help="Where peers, the other commands and HTTP clients reach this replica. What other hosts can reach needs a "
     "secret.",
 )
 @click.option(

@@ -116,9 +116,10 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: 
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A table of plain cells."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    for name in columns:
+    """A table of plain cells, with a head unless all columns are nameless."""
+    names = list(columns)
+    made = Table(box=None, header_style="bold", pad_edge=False, show_header=any(names))
+    for name in names:
         made.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell(value)) for value in row))

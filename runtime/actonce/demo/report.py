@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-_CLAIM = re.compile(r"(\S+ \S+)Z (\S+) claimed it: epoch (\d+), incarnation (\d+)")
+_CLAIM = re.compile(r"(\S+ \S+)Z (\S+) claimed it: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +101,12 @@ class Claimed:
     at: float
     """Unix seconds."""
     by: str
-    epoch: int
-    incarnation: int
 
 
 def claims_in(story: Iterable[str]) -> list[Claimed]:
     """The claims of a story, in its order."""
     return [
-        Claimed(datetime.fromisoformat(f"{match[1]}+00:00").timestamp(), match[2], int(match[3]), int(match[4]))
+        Claimed(datetime.fromisoformat(f"{match[1]}+00:00").timestamp(), match[2])
         for match in map(_CLAIM.match, story)
         if match is not None
     ]

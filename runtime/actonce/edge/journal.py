@@ -12,6 +12,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -166,7 +167,8 @@ def open_store(folder: Path, agent: str, replica: str) -> tuple[Store, Recovered
                 )
             journal_store.create(path, agent=agent, replica=replica, journal_id=secrets.token_hex(16))
         recovered, seq = journal_store.read(path, agent=agent, replica=replica)
-        recovered = replace(recovered, incarnation=recovered.incarnation + 1, new=new)
+        first = int(time.time() * 1000)  # above those of a journal of this name that was lost before
+        recovered = replace(recovered, incarnation=first if new else recovered.incarnation + 1, new=new)
         store = Store(path, seq)
         try:
             store.append([Row("opened", str(recovered.incarnation).encode())])

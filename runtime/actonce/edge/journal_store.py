@@ -137,7 +137,7 @@ def read(path: Path, *, agent: str, replica: str) -> tuple[Recovered, int]:
     views = [row.data for row in rows if row.kind == VIEW]
     recovered = Recovered(
         journal_id=identity["id"],
-        incarnation=sum(row.kind == "opened" for row in rows),
+        incarnation=max((int(row.data) for row in rows if row.kind == "opened"), default=0),
         updates=tuple(row.data for row in rows if row.kind == UPDATE),
         view=views[-1] if views else None,
         new=False,

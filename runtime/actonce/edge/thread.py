@@ -91,10 +91,11 @@ class EngineThread:
         setup, loop = self._setup, asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._hands.attach(loop)
-        failures: list[ActonceError] = []
+        engines: list[Engine] = []
 
         def failed(error: ActonceError) -> None:
-            failures.append(error)
+            for engine in engines:
+                engine.gate.shut = True  # at once: the user's loop may be blocked for long
             if self.started.done():
                 self._on_failed(error)
 
@@ -123,6 +124,7 @@ class EngineThread:
                 perform=self._perform,
                 on_failed=failed,
             )
+            engines.append(engine)
             http.append(self._http(engine))
             await transport.start(Identity(setup.name, engine.about.encode()), engine.gossip)
             try:

@@ -26,7 +26,7 @@ from actonce.sim.network import Network
 from actonce.sim.process import Process
 from actonce.sim.world import SimWorld
 from actonce.world import Cancel, ProcessId
-from actonce_crdt import Json
+from actonce_crdt import Json, pack_value
 from actonce_transports import Identity
 
 Result = TypeVar("Result")
@@ -63,7 +63,7 @@ class Feed:
     rng: random.Random
     delay_s: tuple[float, float] = (0.001, 0.02)
     posts: list[Posted] = field(default_factory=list)
-    on_publish: Callable[[SimWorld, str, int], None] = lambda world, key, fence: None
+    on_publish: Callable[[SimWorld, str, int, Json], None] = lambda world, key, fence, body: None
     """Told of each request at the moment it passes the gate."""
 
     def keys(self) -> list[str]:
@@ -73,16 +73,16 @@ class Feed:
 class FeedSink:
     """The feed as one process reaches it. A request that has left is carried out, whatever becomes of its sender."""
 
-    dedupe_window_s = 0.0
     publish_timeout_s = 0.1
 
-    def __init__(self, feed: Feed, world: SimWorld, *, can_lookup: bool = True) -> None:
-        self._feed, self._world, self.can_lookup = feed, world, can_lookup
+    def __init__(self, feed: Feed, world: SimWorld, *, can_lookup: bool = True, dedupe_window_s: float = 0.0) -> None:
+        self._feed, self._world = feed, world
+        self.can_lookup, self.dedupe_window_s = can_lookup, dedupe_window_s
 
     async def publish(self, body: Json, key: str, fence: int, gate: Callable[[], None]) -> Json:
         await self._world.alive()
         gate()
-        self._feed.on_publish(self._world, key, fence)
+        self._feed.on_publish(self._world, key, fence, body)
         travel_s = self._feed.rng.uniform(*self._feed.delay_s)
         post = Posted(self._world.loop.time() + travel_s, key, fence, self._world.name, self._world.process.pid, body)
         self._world.loop.call_later(travel_s, self._feed.posts.append, post)
@@ -196,7 +196,8 @@ class Cluster:
         """Drain, say goodbye, end: a process that is stopped as it should be."""
         node = self.nodes[name]
         world, engine = node.world, node.engine
-        assert world is not None and engine is not None
+        assert world is not None, f"{name} does not run"
+        assert engine is not None, f"{name} does not run"
         idle = asyncio.Event()
         world.guard(lambda: engine.drain(idle.set))
         await self.until(lambda: idle.is_set() or world.dead, self.settings.drain_s)
@@ -217,8 +218,8 @@ class Cluster:
             if not world.dead:
                 self.history.add("end", pid, world.name, run.task, run.epoch, int(run.revoked))
 
-    def _published(self, world: SimWorld, key: str, fence: int) -> None:
-        self.history.add("publish", world.process.pid, world.name, key, fence)
+    def _published(self, world: SimWorld, key: str, fence: int, body: Json) -> None:
+        self.history.add("publish", world.process.pid, world.name, key, fence, pack_value(body).hex())
 
     def _linked(self, one: Process, other: Process, up: bool) -> None:
         if isinstance(one, SimWorld) and isinstance(other, SimWorld):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from actonce.errors import ConfigError
@@ -240,8 +240,8 @@ def _draw_one(rng: random.Random, kind: str, names: Sequence[str], at: float, mi
         case "Burst":
             return Burst(at, rng.randint(5, 40))
         case "Crash" | "DiskFull" | "Leave":
-            made = {"Crash": Crash, "DiskFull": DiskFull, "Leave": Leave}[kind]
-            return made(at, name, some(mix.down_s))
+            down: Callable[..., Fault] = KINDS[kind]
+            return down(at, name, some(mix.down_s))
         case _:
             raise ConfigError(f"{kind!r} is no fault that can be drawn; there are: {', '.join(sorted(KINDS))}")
 
@@ -260,7 +260,8 @@ def from_json(text: str) -> Plan:
         faults = []
         for kind, fields in json.loads(text):
             values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-            faults.append(KINDS[kind](**values))
+            make: Callable[..., Fault] = KINDS[kind]
+            faults.append(make(**values))
         return tuple(faults)
     except KeyError as error:
         raise ConfigError(f"{error} is no fault; there are: {', '.join(sorted(KINDS))}") from None

@@ -35,8 +35,8 @@ class Timer:
 class Process:
     """Runs calls unless it is dead, later when it is paused, and counts the points where it can be killed."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+        self.loop, self.name = loop, name
         self.dead = False
         self.paused = False
         self.rate = 1.0

@@ -68,6 +68,8 @@ class Outcome:
     heal_s: float
     """From the end of all faults to everything done and equal; the limit when that never came."""
     simulated_s: float
+    events: list[str]
+    """The history, an event a line."""
 
 
 def run_seed(seed: int, scenario: Scenario, make_agent: MakeAgent, plan: Plan | None = None) -> Outcome:
@@ -139,6 +141,7 @@ class Run:
             len(doubts),
             heal_s,
             cluster.loop.time(),
+            [f"{event.at:.6f} {event.what} {event.pid} {event.facts}" for event in cluster.history.events],
         )
 
     async def _form(self) -> bool:

@@ -65,9 +65,8 @@ class SimWorld(Process):
         pid: int,
         gone: Callable[[ProcessId], bool],
     ) -> None:
-        super().__init__(network.loop)
+        super().__init__(network.loop, name)
         self.rng = rng
-        self.name = name
         self.process = ProcessId("simulated host", pid, pid)
         self.wall_offset_s = 0.0
         self._gone = gone

@@ -1,0 +1,242 @@
+"""The command line: every mistake is one sentence and a status, every answer suits people and programs."""
+
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from actonce import Agent, Context, Replica
+from actonce.cli.loading import load_agent
+from actonce.cli.main import commands
+from actonce.errors import ConfigError
+from actonce.settings import PAYLOAD_BYTES_MAX
+
+WAIT_S = 30.0
+
+AGENT = """
+import os
+from actonce import Agent, Context
+agent = Agent("kevin")
+
+@agent.task("echo")
+async def echo(ctx: Context, value: object) -> object:
+    return value
+"""
+
+
+# From a target to an agent
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A current folder with bot.py in it; what is imported from there is forgotten again."""
+    (tmp_path / "bot.py").write_text(AGENT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("target", ["bot:agent", "bot.py:agent", "./bot.py:agent"])
+def test_an_agent_is_found(folder: Path, target: str) -> None:
+    assert sorted(load_agent(target).tasks) == ["echo"]
+
+
+def test_a_file_elsewhere_sees_its_neighbours(folder: Path) -> None:
+    (folder / "deep").mkdir()
+    (folder / "deep" / "neighbour.py").write_text("NAME = 'found'")
+    (folder / "deep" / "other.py").write_text("from actonce import Agent\nimport neighbour\na = Agent(neighbour.NAME)")
+    assert load_agent("deep/other.py:a").name == "found"
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "sentence"),
+    [
+        ("bot", "", "'bot' does not name an agent: write MODULE:AGENT or path/file.py:AGENT"),
+        ("nowhere:agent", "", "there is no module 'nowhere' in {folder} or among the installed ones"),
+        ("bot.nowhere:agent", "", "there is no module 'bot.nowhere' in"),
+        ("deep/nowhere.py:agent", "", "there is no file deep/nowhere.py"),
+        ("deep/bot:agent", "", "'deep/bot' is not the name of a module; a file is written with its .py"),
+        ("bot:agnet", "", "bot has no 'agnet'; its agents are: agent"),
+        ("bot:os", "", "bot:os is of type module, not an actonce.Agent; its agents are: agent"),
+        ("broken:agent", "agent = 1", "broken:agent is of type int, not an actonce.Agent; there is no agent in it"),
+        ("broken:agent", "import os\nagent = (", "broken.py, line 2: '(' was never closed"),
+        ("broken.py:agent", "x = 1\n\ny = x.z\n", "broken.py, line 3: AttributeError: 'int' object has no attribute"),
+        ("broken:agent", "import no_such_thing", "broken.py, line 1: ModuleNotFoundError: No module named"),
+        ("broken:agent", "from actonce import Agent\nAgent('A B')", "broken.py, line 2: 'A B' cannot name an agent"),
+        ("broken:agent", "raise SystemExit(3)", "broken.py, line 1: SystemExit: 3"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_sentence(folder: Path, target: str, source: str, sentence: str) -> None:
+    (folder / "broken.py").write_text(source)
+    with pytest.raises(ConfigError) as caught:
+        load_agent(target)
+    assert sentence.format(folder=folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# Help
+
+
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_help_teaches(name: str) -> None:
+    result = CliRunner().invoke(commands, [name, "--help"])
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    for parameter in commands.commands[name].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts}"
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["run"], ["tasks", "--limit", "0"], ["submit", "kind"]])
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(commands, arguments).exit_code == 2
+
+
+# Asking a replica
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class Asked:
+    """A running replica and the command line that asks it."""
+
+    replica: Replica
+
+    async def __call__(self, *arguments: str, stdin: str | None = None, at: str | None = None) -> Result:
+        full = [*arguments, "--at", at or self.replica.address]
+        return await anyio.to_thread.run_sync(lambda: CliRunner().invoke(commands, full, input=stdin))
+
+    async def json(self, *arguments: str, **options: Any) -> Any:
+        result = await self(*arguments, "--json", **options)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+
+def make_agent() -> Agent:
+    agent = Agent("kevin")
+
+    @agent.task("echo")
+    async def echo(ctx: Context, value: Any) -> Any:
+        return value
+
+    @agent.task("fail", retries=0)
+    async def fail(ctx: Context, value: Any) -> None:
+        raise RuntimeError("no luck")
+
+    return agent
+
+
+@pytest.fixture
+async def asked(tmp_path: Path) -> AsyncIterator[Asked]:
+    async with Replica(make_agent(), name="a", data=tmp_path / "a", listen="127.0.0.1:0", new=True) as replica:
+        await replica.settled()
+        yield Asked(replica)
+
+
+@pytest.mark.anyio
+async def test_submit_once_and_wait(asked: Asked) -> None:
+    result = await asked("submit", "echo", '{"n": [1, "é"]}', "--key", "k", "--wait", "20")
+    assert (result.exit_code, result.stdout) == (0, 'echo/k accepted\necho/k is done: {"n": [1, "é"]}\n')
+    again = await asked.json("submit", "echo", "-", "--key", "k", "--wait", "20", stdin='{"n": [1, "é"]}')
+    assert again == {"task": "echo/k", "new": False, "ok": True, "result": {"n": [1, "é"]}}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("submit", "echo", "{'n': 1}"), "the payload is not JSON: "),
+        (("submit", "echo", "NaN"), "the payload is not JSON: NaN is not a JSON value"),
+        (("submit", "other", "1"), "agent 'kevin' has no handler for 'other'; it has: echo, fail"),
+        (("submit", "echo", "2", "--key", "used"), "key 'used' was used before with another payload for 'echo'"),
+        (("submit", "echo", "1", "--key", "a\nb"), "key 'a\\nb': a key is printable text"),
+        (("submit", "echo", json.dumps("x" * PAYLOAD_BYTES_MAX)), f"the limit is {PAYLOAD_BYTES_MAX:,} bytes"),
+        (("submit", "fail", "1", "--wait", "20"), "failed: RuntimeError: no luck"),
+        (("explain", "echo/nothing"), "no task 'echo/nothing' is known here"),
+    ],
+)
+async def test_a_refusal_is_one_sentence(asked: Asked, arguments: tuple[str, ...], sentence: str) -> None:
+    await asked.replica.submit("echo", 1, key="used")
+    result = await asked(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("actonce: ")
+    assert result.stderr.count("\n") == 1
+    assert sentence in result.stderr
+
+
+@pytest.mark.anyio
+async def test_what_a_replica_shows(asked: Asked) -> None:
+    handle = await asked.replica.submit("echo", "\x1b[2J", key="one")
+    await handle.result(WAIT_S)
+    facts = await asked.json("status")
+    assert (facts["replica"], facts["tasks"]["done"], facts["degraded"]) == ("a", 1, [])
+    lines = (await asked("status")).stdout
+    assert "agent kevin, replica a: acts (first replica of a new mesh)" in lines
+    assert "tasks 0 open, 0 running, 0 waiting, 1 done, 0 failed" in lines
+    assert [row["task"] for row in await asked.json("tasks", "--state", "done")] == ["echo/one"]
+    assert await asked.json("tasks", "--state", "failed", "--limit", "1") == []
+    head, row = (await asked("tasks")).stdout.splitlines()
+    assert head.split("\t")[:2] == ["task", "state"]
+    assert row.split("\t")[:2] == ["echo/one", "done"]
+    assert await asked.json("posts") == []
+    story = (await asked("explain", "echo/one")).stdout
+    assert " a claimed it: epoch 1, incarnation " in story
+    assert "\x1b" not in story
+    assert (await asked.json("explain", "echo/one"))["state"] == "done"
+
+
+@pytest.mark.anyio
+async def test_healthcheck(asked: Asked, tmp_path: Path) -> None:
+    assert await asked.json("healthcheck") == {"ready": True, "degraded": []}
+    async with Replica(make_agent(), name="b", data=tmp_path / "b", listen="127.0.0.1:0") as other:
+        result = await asked("healthcheck", at=other.address)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("not ready\n  not settled: ")
+
+
+@pytest.mark.anyio
+async def test_a_secret_is_asked_for_and_checked(asked: Asked, tmp_path: Path) -> None:
+    right, wrong, empty = tmp_path / "right", tmp_path / "wrong", tmp_path / "empty"
+    right.write_text("0123456789abcdef\n")
+    wrong.write_text("fedcba9876543210\n")
+    empty.write_text("\n")
+    secret = right.read_bytes().strip()
+    data, listen = tmp_path / "s", "127.0.0.1:0"
+    async with Replica(make_agent(), name="s", data=data, listen=listen, secret=secret, new=True) as replica:
+        await replica.settled()
+        at = replica.address
+        assert (await asked("status", "--secret-file", str(right), at=at)).exit_code == 0
+        for arguments, sentence in (
+            ((), "this mesh has a secret"),
+            (("--secret-file", str(wrong)), "it has another secret than the one in --secret-file"),
+            (("--secret-file", str(empty)), f"the secret file {empty} is empty"),
+            (("--secret-file", str(tmp_path / "none")), "cannot be read: No such file or directory"),
+        ):
+            result = await asked("status", *arguments, at=at)
+            assert (result.exit_code, sentence in result.stderr) == (1, True), result.stderr
+        assert (await asked("healthcheck", at=at)).exit_code == 0
+
+
+@pytest.mark.parametrize(("at", "sentence"), [("127.0.0.1", "--at 127.0.0.1: "), ("", "nobody answers at ")])
+def test_an_address_without_a_replica(at: str, sentence: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        at = at or f"127.0.0.1:{closed.getsockname()[1]}"
+        result = CliRunner().invoke(commands, ["status", "--at", at])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"actonce: {sentence}")

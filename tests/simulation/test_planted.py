@@ -1,0 +1,122 @@
+"""The scenarios can fail: each rule of the protocol, taken out, is missed by one of them."""
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from actonce import membership
+from actonce.journal import Row
+from actonce.membership import Membership
+from actonce.outbox import Outbox
+from actonce.peers import Peer
+from actonce.settings import LAN
+from actonce.settling import Settled
+from actonce.sim.disk import SimJournal
+
+from .mesh import Mesh, Plan, run
+from .test_silence import paused_at_the_gate
+
+POINTS = range(1, 51)
+Scenario = Callable[[int], Coroutine[Any, Any, Mesh]]
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+async def killed_at(point: int) -> Mesh:
+    """Two tasks of `b`, which is killed at the n-th thing that it does; it comes back after all is done."""
+    mesh = Mesh(1, "abc", Plan(work_s=(0.0, 0.02)))
+    mesh.network.delay_s = (0.0002, 0.02)
+    await mesh.form()
+    victim = mesh.world("b")
+    victim.crash_at = victim.points + point
+    for nth in range(2):
+        mesh.ask(mesh.key_of("b", nth=nth))
+    await asyncio.sleep(0.5)
+    mesh.kill("b")
+    assert await mesh.quiet(), mesh.story()
+    return mesh
+
+
+async def older_journal(seed: int) -> Mesh:
+    """a dies, b answers, b dies, a restarts on what it knew before; then b comes back."""
+    mesh = Mesh(seed, "ab")
+    await mesh.form()
+    mesh.kill("a")
+    mesh.ask("m", "b")
+    assert await mesh.quiet(), mesh.story()
+    mesh.kill("b")
+    mesh.start("a")
+    mesh.ask("m", "a")
+    await asyncio.sleep(LAN.start_alone_after_s / 2)
+    mesh.start("b")
+    assert await mesh.quiet(), mesh.story()
+    return mesh
+
+
+def no_promise(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Membership, "act_until", lambda self: math.inf if self.settled else -math.inf)
+
+
+def no_settling(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(membership, "try_settle", lambda *args: Settled.ALONE)
+
+
+def no_flush(patch: pytest.MonkeyPatch) -> None:
+    flush = Peer._flush
+
+    def careless(self: Peer, now: float) -> None:
+        flush(self, now)
+        self.contact = self.echoed
+
+    patch.setattr(Peer, "_flush", careless)
+
+
+def no_acknowledgement_of_intents(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Outbox, "_safe_clock", lambda self, members: self._ledger.durable_clock)
+
+
+def gossip_before_journal(patch: pytest.MonkeyPatch) -> None:
+    append = SimJournal.append
+
+    def impatient(self: SimJournal, rows: Sequence[Row], durable: Callable[[], None]) -> None:
+        append(self, rows, lambda: None)
+        durable()
+
+    patch.setattr(SimJournal, "append", impatient)
+
+
+def faults(scenario: Scenario, trials: range) -> list[str]:
+    """What went wrong in all these trials."""
+    found: list[str] = []
+    for trial in trials:
+        mesh = run(scenario, trial)
+        found += [*mesh.twice(), *mesh.needless, *mesh.failures, *mesh.lost()]
+    return found
+
+
+PLANTED: list[tuple[Patch, Scenario, range]] = [
+    (no_promise, paused_at_the_gate, range(3)),
+    (no_settling, older_journal, range(3)),
+    (no_flush, killed_at, POINTS),
+    (no_acknowledgement_of_intents, killed_at, POINTS),
+    (gossip_before_journal, killed_at, range(1, 5)),
+]
+
+
+@pytest.mark.parametrize(("patch", "scenario", "trials"), PLANTED, ids=[patch.__name__ for patch, _, _ in PLANTED])
+def test_a_rule_taken_out_is_missed(
+    patch: Patch, scenario: Scenario, trials: range, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch(monkeypatch)
+    assert faults(scenario, trials) != []
+
+
+@pytest.mark.parametrize("scenario", [paused_at_the_gate, older_journal], ids=lambda scenario: scenario.__name__)
+def test_with_all_rules_nothing_goes_wrong(scenario: Scenario) -> None:
+    assert faults(scenario, range(5)) == []
+
+
+def test_with_all_rules_nothing_goes_wrong_at_any_point() -> None:
+    assert faults(killed_at, POINTS) == []
