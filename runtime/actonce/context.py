@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import anyio.from_thread
-
 from actonce.desk import Desk
 from actonce.errors import ConfigError, EffectFailed, KeyReused
 from actonce.inbox import pack_payload, task_id
 from actonce.performing import Effect
 from actonce.running import Run
+from actonce.world import RunAsync
 from actonce_crdt import Json
 
 
@@ -79,8 +78,8 @@ class Context:
 class SyncContext:
     """The first argument of a plain function, which runs in a worker thread. See `Context`."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, run: RunAsync) -> None:
+        self._context, self._run = context, run
 
     @property
     def task(self) -> str:
@@ -103,4 +102,5 @@ class SyncContext:
         async def post() -> Json:
             return await self._context.post(sink, body, key=key)
 
-        return anyio.from_thread.run(post)
+        receipt: Json = self._run(post)
+        return receipt

@@ -6,7 +6,6 @@ import logging
 import traceback
 
 import anyio
-import anyio.to_thread
 
 from actonce.context import Context, SyncContext
 from actonce.desk import Desk
@@ -19,19 +18,19 @@ from actonce_crdt import Json, unpack_value
 log = logging.getLogger("actonce.handlers")
 
 
-async def run_handler(desk: Desk, run: Run, limiter: anyio.CapacityLimiter) -> None:
+async def run_handler(desk: Desk, run: Run) -> None:
     """Run the handler of `run` and tell the executor. A revoked run is cancelled from outside."""
     how = Finished(None, "the handler was cancelled")
     try:
-        how = await _attempt(desk, run, limiter)
+        how = await _attempt(desk, run)
     finally:
         desk.tell(lambda: desk.executor.finished(run, how))
 
 
-async def _attempt(desk: Desk, run: Run, limiter: anyio.CapacityLimiter) -> Finished:
+async def _attempt(desk: Desk, run: Run) -> Finished:
     try:
         with anyio.fail_after(run.spec.timeout_s) as scope:
-            value = await _call(desk, run, limiter)
+            value = await _call(desk, run)
         return Finished(pack_payload("the result", value))
     except (PayloadInvalid, PayloadTooLarge) as error:
         return Finished(None, str(error), final=True)
@@ -42,16 +41,14 @@ async def _attempt(desk: Desk, run: Run, limiter: anyio.CapacityLimiter) -> Fini
         return Finished(None, _describe(run, error))
 
 
-async def _call(desk: Desk, run: Run, limiter: anyio.CapacityLimiter) -> Json:
+async def _call(desk: Desk, run: Run) -> Json:
     context, payload = Context(desk, run), unpack_value(run.payload)
     value: Json
     if run.spec.is_async:
         value = await run.spec.handler(context, payload)
         return value
     # A thread cannot be stopped from outside. When its task is taken over it is left alone; the gate is shut for it.
-    value = await anyio.to_thread.run_sync(
-        run.spec.handler, SyncContext(context), payload, abandon_on_cancel=True, limiter=limiter
-    )
+    value = await desk.world.hands.plain(lambda run_async: run.spec.handler(SyncContext(context, run_async), payload))
     return value
 
 

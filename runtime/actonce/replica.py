@@ -90,7 +90,6 @@ class Replica:
         if advertise is None and (listen.endswith(":0") or listen.startswith(("0.0.0.0:", "[::]:"))):
             advertise = ""
         self._setup = Setup(agent, name, Path(data), listen, tuple(join), advertise, secret, new, settings)
-        self._limiter = anyio.CapacityLimiter(settings.slots)
         self._failed: ActonceError | None = None
         self._ended = False
         self._asking: set[anyio.CancelScope] = set()
@@ -110,7 +109,7 @@ class Replica:
         Raises:
             JournalError, ReplicaFailed: the journal or the address cannot be used; the message says why.
         """
-        self._hands = ThreadHands()
+        self._hands = ThreadHands(self._setup.settings.slots)
         self._thread = EngineThread(
             self._setup, self._hands, perform=self._perform, http=self._http, on_failed=self._engine_failed
         )
@@ -209,7 +208,7 @@ class Replica:
         raise ReplicaFailed("the replica ended before it could answer")
 
     def _perform(self, desk: Desk, run: Run) -> Cancel:
-        return self._hands.start(lambda: run_handler(desk, run, self._limiter))
+        return self._hands.start(lambda: run_handler(desk, run))
 
     def _http(self, engine: Engine) -> HttpApi:
         return HttpApi(engine, self._setup.secret)

@@ -33,11 +33,22 @@ class Cancel(Protocol):
     def cancel(self) -> None: ...
 
 
+RunAsync = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
+
+
 class Hands(Protocol):
     """Where handlers and sinks run. They may block for minutes: the engine never waits for them."""
 
     def start(self, job: Callable[[], Coroutine[Any, Any, None]]) -> Cancel:
         """Run `job` over there. Engine side. Cancelling raises the backend's cancellation inside it."""
+        ...
+
+    async def plain(self, work: Callable[[RunAsync], Any]) -> Any:
+        """Run `work` in a thread, where it may block, and return what it returns. Over there.
+
+        `work` gets a function that runs an async function over there, blocks, and returns its result. A cancelled
+        caller leaves the thread alone: it cannot be stopped.
+        """
         ...
 
     def post(self, call: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from actonce.demo.mesh import LOOK_S, Mesh, Replica
 from actonce.demo.messages import KIND, Message
 from actonce.demo.relay import Relay
-from actonce.demo.report import Report, count_posts, takeover
+from actonce.demo.report import Report, count_posts, held, takeover, unix_s
 from actonce.demo.wire import Unreached
 from actonce.inbox import task_id
 from actonce.settings import LAN
@@ -38,6 +38,9 @@ BUSY_LIMIT_S = 2.0
 STALL_LIMIT_S = 20.0
 """Without any progress after the last event, the run has failed."""
 ROWS = 10_000
+RECENT_S = 2.0
+"""Tasks of that time before a fall are looked through, too, for those that were claimed just before it."""
+RECENT_MAX = 500
 
 
 class Narrator(Protocol):
@@ -209,7 +212,16 @@ class Demo:
 
     async def _takeovers(self, fall: Fall) -> list[float]:
         ask = self._mesh.replicas[-1].get
-        stories = [(await ask(f"/explain/{quote(task, safe='')}"))["story"] for task in fall.running]
+        recent = [
+            row["task"]
+            for row in await ask(f"/tasks?limit={ROWS}")
+            if fall.at - RECENT_S < unix_s(row["submitted"]) < fall.at and row["task"] not in fall.running
+        ]
+        stories = []
+        for task in fall.running + recent[:RECENT_MAX]:
+            story = (await ask(f"/explain/{quote(task, safe='')}"))["story"]
+            if task in fall.running or held(story, fall.replica.name, fall.at):
+                stories.append(story)
         return takeover(stories, fall.replica.name, fall.at)
 
 

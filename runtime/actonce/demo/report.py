@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-_CLAIM = re.compile(r"(\S+ \S+)Z (\S+) claimed it: ")
+_CLAIM = re.compile(r"(\S+ \S+Z) (\S+) claimed it: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +105,18 @@ class Claimed:
 
 def claims_in(story: Iterable[str]) -> list[Claimed]:
     """The claims of a story, in its order."""
-    return [
-        Claimed(datetime.fromisoformat(f"{match[1]}+00:00").timestamp(), match[2])
-        for match in map(_CLAIM.match, story)
-        if match is not None
-    ]
+    return [Claimed(unix_s(match[1]), match[2]) for match in map(_CLAIM.match, story) if match is not None]
+
+
+def unix_s(moment: str) -> float:
+    """Of a moment as reports write it."""
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def held(story: Iterable[str], by: str, at: float) -> bool:
+    """Whether the last claim before `at` (unix seconds) was by this replica. It may have finished the task, too."""
+    claims = [claim for claim in claims_in(story) if claim.at < at]
+    return bool(claims) and max(claims, key=lambda claim: claim.at).by == by
 
 
 def takeover(stories: Iterable[Sequence[str]], of: str, since: float) -> list[float]:

@@ -12,6 +12,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from actonce.world import RunAsync
+
 
 class Mailbox:
     """Calls for one loop from other threads, in order; one wake-up for all that gather before it runs."""
@@ -35,6 +41,10 @@ class Mailbox:
             self._calls.popleft()()
 
 
+def _run_async(function: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return anyio.from_thread.run(function)
+
+
 class _Job:
     """A job over at the hands, cancellable from the engine. Its task lives, and is touched, over there only."""
 
@@ -54,8 +64,9 @@ class _Job:
 class ThreadHands:
     """`Hands` between two threads. Made in the user's running loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
         self._loop = asyncio.get_running_loop()
+        self._limiter = anyio.CapacityLimiter(threads)
         self._here = Mailbox(self._loop)
         self._engine: Mailbox | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,6 +86,10 @@ class ThreadHands:
 
         self.post(begin)
         return handle
+
+    async def plain(self, work: Callable[[RunAsync], Any]) -> Any:
+        """As in `Hands`."""
+        return await anyio.to_thread.run_sync(work, _run_async, abandon_on_cancel=True, limiter=self._limiter)
 
     def post(self, call: Callable[[], None]) -> None:
         """As in `Hands`."""

@@ -30,7 +30,7 @@ def work_of(agent: Agent, payloads: dict[str, Json]) -> tuple[Work, ...]:
     """What to submit: each kind that has an example, or a payload given by hand.
 
     Raises:
-        ConfigError: nothing to submit, an unknown kind, or a handler that cannot be simulated.
+        ConfigError: nothing to submit, or an unknown kind.
     """
     unknown = sorted(set(payloads) - set(agent.tasks))
     if unknown:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -61,6 +63,8 @@ class Summary:
     totals: Counter[str] = field(default_factory=Counter)
     sometimes: Counter[str] = field(default_factory=Counter)
     simulated_s: float = 0.0
+    took_s: float = 0.0
+    """Real time, of all workers together."""
     heal_s_max: float = 0.0
 
     @property
@@ -98,7 +102,7 @@ def run_batch(order: Order, seeds: range, jobs: int, progress: Callable[[Summary
     shares = [[*seeds[:SAMPLE], *seeds[SAMPLE + job :: jobs]] for job in range(max(jobs, 2 if seeds else 0))]
     if jobs == 1:
         shares = [list(seeds), list(seeds[:SAMPLE])]
-    summary, seen = Summary(), dict[int, dict[str, Any]]()
+    summary, seen, began = Summary(), dict[int, dict[str, Any]](), time.monotonic()
     for line in _work(order, [share for share in shares if share]):
         seed = int(line["seed"])
         if seed in seen:
@@ -107,6 +111,7 @@ def run_batch(order: Order, seeds: range, jobs: int, progress: Callable[[Summary
             continue
         seen[seed] = line
         _add(summary, line)
+        summary.took_s = time.monotonic() - began
         progress(summary)
     return summary
 
@@ -128,7 +133,9 @@ def _add(summary: Summary, line: dict[str, Any]) -> None:
 def _first_difference(one: list[str], other: list[str]) -> str:
     for mine, theirs in zip(one, other, strict=False):
         if mine != theirs:
-            return f"{mine} | {theirs}"
+            named = re.search(r"'([^'/]+)/", mine) or re.search(r"'([^'/]+)/", theirs)
+            culprit = f"look at the handler of {named[1]!r}; " if named else ""
+            return f"{culprit}two runs differ first in\n  {mine}\n  {theirs}"
     return "one run is longer than the other"
 
 

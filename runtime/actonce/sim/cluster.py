@@ -153,10 +153,8 @@ class Cluster:
         self._pids += 1
         rng = self._rng(f"world/{name}/{self._pids}")
         world = SimWorld(self.network, node.disk, name, rng, self._pids, self._gone.__contains__)
-        limiter = anyio.CapacityLimiter(self.settings.slots)
-
         def perform(desk: Desk, run: Run) -> Cancel:
-            return world.hands.start(lambda: self._handle(world, desk, run, limiter))
+            return world.hands.start(lambda: self._handle(world, desk, run))
 
         def died() -> None:
             self._gone.add(world.process)
@@ -209,11 +207,11 @@ class Cluster:
             await world.transport.stop()
             world.kill()
 
-    async def _handle(self, world: SimWorld, desk: Desk, run: Run, limiter: anyio.CapacityLimiter) -> None:
+    async def _handle(self, world: SimWorld, desk: Desk, run: Run) -> None:
         pid = world.process.pid
         self.history.add("begin", pid, world.name, run.task, run.epoch, run.attempt)
         try:
-            await run_handler(desk, run, limiter)
+            await run_handler(desk, run)
         finally:
             if not world.dead:
                 self.history.add("end", pid, world.name, run.task, run.epoch, int(run.revoked))

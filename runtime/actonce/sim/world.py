@@ -8,8 +8,9 @@ from typing import Any
 
 from actonce.sim.disk import Disk, SimJournal
 from actonce.sim.network import Network, SimTransport
+from actonce.sim.plain import hand_over
 from actonce.sim.process import Process
-from actonce.world import Cancel, ProcessId
+from actonce.world import Cancel, ProcessId, RunAsync
 
 EPOCH_S = 1_700_000_000.0
 BOOTED_S = 1_000.0
@@ -45,6 +46,9 @@ class SimHands:
         handle = _Job(self._process, job)
         self._jobs.append(handle)
         return handle
+
+    async def plain(self, work: Callable[[RunAsync], Any]) -> Any:
+        return await hand_over(work)
 
     def post(self, call: Callable[[], None]) -> None:
         self._process.call_soon(call)
