@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from actonce.inbox import Submitted, pack_payload
 from actonce_crdt import Done, unpack_value
 from actonce_transports import HttpRequest, HttpResponse
 
+ROWS_DEFAULT = 100
 ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 PAGES = "GET /status, /tasks, /posts, /explain/TASK, /result/TASK, /healthz, /readyz and POST /submit"
@@ -50,7 +52,7 @@ class HttpApi:
         refusal = self._refuse(request)
         if refusal is not None:
             return refusal
-        match request.method, request.path.strip("/").split("/", 1):
+        match request.method, request.path.removeprefix("/").split("/", 1):
             case "GET", ["status"]:
                 return _answer(200, reporting.status(self._engine))
             case "GET", ["tasks"]:
@@ -88,7 +90,7 @@ class HttpApi:
             return _error(415, "send Content-Type: application/json")
         try:
             body: Any = json.loads(request.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return _error(400, f"the body is not JSON: {error}")
         header = request.headers.get("idempotency-key")
         key = body.get("key", header.strip('"') if header else None) if isinstance(body, dict) else None
@@ -141,8 +143,8 @@ async def _wait(call: Callable[[Callable[[Any], None]], None], limit_s: float) -
 
 
 def _limit(request: HttpRequest) -> int:
-    text = request.query.get("limit", "100")
-    return min(int(text), ROWS_MAX) if text.isdigit() else 100
+    text = request.query.get("limit", "")
+    return min(int(text), ROWS_MAX) if re.fullmatch("[0-9]{1,9}", text) else ROWS_DEFAULT
 
 
 def _answer(status: int, body: object) -> HttpResponse:

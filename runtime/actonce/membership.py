@@ -132,7 +132,7 @@ class Membership:
         if member in self.view.members or member in self.view.lingering:
             self._note(f"{member.name} is gone: {why}")
             if self.settled:
-                self._change(self.view.members - {member}, self.view.lingering - {member})
+                self._drop(frozenset({member}), self.view.lingering - {member})
 
     # Time
 
@@ -178,7 +178,18 @@ class Membership:
             for member in sorted(over):
                 self._note(f"{member.name} stayed silent for the grace: its tasks may be taken over")
             self._removed |= silent
-            self._change(self.view.members - silent, (self.view.lingering - over) | silent)
+            self._drop(frozenset(silent), (self.view.lingering - over) | silent)
+
+    def _drop(self, gone: frozenset[Member], lingering: frozenset[Member]) -> None:
+        """Remove members. Whoever was in play only by their views comes into ours: it may be as alive as we are."""
+        heirs = self.required() - self.view.members - lingering - gone - self._dead
+        known = {member for member in heirs if self._know(member)}
+        self._change((self.view.members | known) - gone, lingering)
+
+    def _know(self, member: Member) -> bool:
+        """Start to count its silence, if we never heard of it. False if we know a later incarnation."""
+        peer = self.peers.setdefault(member.name, Peer(member, heard=self._active))
+        return peer.member == member
 
     def _silence(self, member: Member) -> float:
         peer = self.peers.get(member.name)
@@ -227,12 +238,10 @@ class Membership:
                 members |= {m for m in peer.view.members | peer.view.lingering if m.name != self.me.name}
             elif peer.linked and self.settled is not Settled.PEER:
                 members.add(peer.member)
-        for member in sorted(members - {self.me}):
-            known = self.peers.setdefault(member.name, Peer(member))
-            if known.member == member:
-                known.heard = self._active
-        superseded = {m for m in members - {self.me} if self.peers[m.name].member != m}
-        self._change(frozenset(members - superseded - self._dead), frozenset())
+        current = {member for member in members - self._dead if member == self.me or self._know(member)}
+        for member in current - {self.me}:
+            self.peers[member.name].heard = self._active
+        self._change(frozenset(current), frozenset())
 
     def _admissible(self, peer: Peer, now: float) -> bool:
         needed = self.settings.reentry_round_trips if peer.member in self._removed else 1

@@ -148,7 +148,8 @@ class Outbox:
     def pump(self) -> None:
         """Contact, acknowledgement or disk made progress: release what waited for it."""
         if self._pending:
-            safe = self._safe_clock(self._membership.required())
+            # Lingering members too: one that comes back within its grace may take over from us at once if we die.
+            safe = self._safe_clock(self._membership.in_play() - {self._membership.me})
             ready = [pending for pending in self._pending if pending.clock <= safe or pending.run.revoked]
             if ready:
                 self._pending = [pending for pending in self._pending if pending not in ready]

@@ -31,7 +31,7 @@ def degraded(engine: Engine) -> list[str]:
     """Reasons why this replica does less than it should, each a sentence; empty when all is well."""
     membership, facts = engine.membership, []
     if membership.settled is None:
-        last = sorted(m.name for m in membership.view.members | membership.view.lingering if m != engine.me)
+        last = sorted(m.name for m in membership.view.members | membership.view.lingering if m.name != engine.me.name)
         waits = f"its last view: {', '.join(last)}" if last else "any settled replica; the first of a mesh needs --new"
         facts.append(f"not settled: does not act until it has synced with {waits}")
     elif membership.settled.name == "ALONE":

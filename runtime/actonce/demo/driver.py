@@ -20,7 +20,7 @@ from urllib.parse import quote
 from actonce.demo.mesh import LOOK_S, Mesh, Replica
 from actonce.demo.messages import KIND, Message
 from actonce.demo.relay import Relay
-from actonce.demo.report import Report, count_posts, held, takeover, unix_s
+from actonce.demo.report import Report, count_posts, takeover
 from actonce.demo.wire import Unreached
 from actonce.inbox import task_id
 from actonce.settings import LAN
@@ -33,14 +33,11 @@ PAUSE_S = 3.0
 CUT_S = 0.7
 assert LAN.suspicion_s + LAN.grace_s < PAUSE_S, "the pause is to be taken for a death"
 assert LAN.suspicion_s > CUT_S, "the cut is not even noticed"
-BUSY_LIMIT_S = 2.0
+BUSY_LIMIT_S = 5.0
 """How long we wait for a replica to have a task under way before something happens to it."""
 STALL_LIMIT_S = 20.0
 """Without any progress after the last event, the run has failed."""
 ROWS = 10_000
-RECENT_S = 2.0
-"""Tasks of that time before a fall are looked through, too, for those that were claimed just before it."""
-RECENT_MAX = 500
 
 
 class Narrator(Protocol):
@@ -63,7 +60,7 @@ class Fall:
     at: float
     """Unix seconds."""
     running: list[str]
-    """Tasks that it had claimed and not finished a moment before."""
+    """Tasks that it had claimed and not finished, as another replica saw it."""
     refused: int
 
 
@@ -114,7 +111,8 @@ class Demo:
         mesh = self._mesh
         victim, sleeper = self._rng.sample(mesh.replicas[:-1], 2) if len(mesh.replicas) > 2 else mesh.replicas
         await self._quiet_work()
-        killed = await self._strike(victim, signal.SIGKILL)
+        killed = await self._freeze(victim)  # for a few milliseconds: it is to die at work
+        killed.at = time.time()
         await victim.child.kill()
         self._say(f"killed {victim.name} (SIGKILL) with {len(killed.running)} tasks under way")
         await asyncio.sleep(DEAD_S)
@@ -122,7 +120,7 @@ class Demo:
         await victim.until_it_acts()
         self._say(f"{victim.name} is back, on its own journal")
         await self._quiet_work()
-        stopped = await self._strike(sleeper, signal.SIGSTOP)
+        stopped = await self._freeze(sleeper)
         self._say(f"stopped {sleeper.name} (SIGSTOP) with {len(stopped.running)} tasks under way")
         await asyncio.sleep(PAUSE_S)
         sleeper.child.signal(signal.SIGCONT)
@@ -139,18 +137,20 @@ class Demo:
     async def _quiet_work(self) -> None:
         await asyncio.sleep(FIRST_EVENT_S * self._rng.uniform(0.5, 1.5))
 
-    async def _strike(self, replica: Replica, how: signal.Signals) -> Fall:
-        """Send the signal while the replica has a task under way, if it ever has."""
-        status = await replica.get("/status")
+    async def _freeze(self, replica: Replica) -> Fall:
+        """SIGSTOP it while it has a task under way, as another replica sees it. Gives up looking for such a moment."""
+        witness = next(other for other in reversed(self._mesh.replicas) if other is not replica)
+        refused = (await replica.get("/status"))["gossip"].get("refused", 0)
         deadline = time.monotonic() + BUSY_LIMIT_S
-        running: list[str] = []
-        while not running and time.monotonic() < deadline:
-            await asyncio.sleep(self._rng.uniform(0.0, 2 * LOOK_S))  # so that the task may be at any point of its life
-            rows = await replica.get("/tasks?state=running&limit=100")
+        while True:
+            at = time.time()
+            replica.child.signal(signal.SIGSTOP)
+            rows = await witness.get("/tasks?state=running&limit=100")
             running = [row["task"] for row in rows if row["claimed_by"] == replica.name]
-        at = time.time()
-        replica.child.signal(how)
-        return Fall(replica, at, running, status["gossip"].get("refused", 0))
+            if running or time.monotonic() > deadline:
+                return Fall(replica, at, running, refused)
+            replica.child.signal(signal.SIGCONT)
+            await asyncio.sleep(self._rng.uniform(0.0, 2 * LOOK_S))
 
     # The end
 
@@ -212,16 +212,7 @@ class Demo:
 
     async def _takeovers(self, fall: Fall) -> list[float]:
         ask = self._mesh.replicas[-1].get
-        recent = [
-            row["task"]
-            for row in await ask(f"/tasks?limit={ROWS}")
-            if fall.at - RECENT_S < unix_s(row["submitted"]) < fall.at and row["task"] not in fall.running
-        ]
-        stories = []
-        for task in fall.running + recent[:RECENT_MAX]:
-            story = (await ask(f"/explain/{quote(task, safe='')}"))["story"]
-            if task in fall.running or held(story, fall.replica.name, fall.at):
-                stories.append(story)
+        stories = [(await ask(f"/explain/{quote(task, safe='')}"))["story"] for task in fall.running]
         return takeover(stories, fall.replica.name, fall.at)
 
 

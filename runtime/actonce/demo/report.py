@@ -105,26 +105,18 @@ class Claimed:
 
 def claims_in(story: Iterable[str]) -> list[Claimed]:
     """The claims of a story, in its order."""
-    return [Claimed(unix_s(match[1]), match[2]) for match in map(_CLAIM.match, story) if match is not None]
-
-
-def unix_s(moment: str) -> float:
-    """Of a moment as reports write it."""
-    return datetime.fromisoformat(moment).timestamp()
-
-
-def held(story: Iterable[str], by: str, at: float) -> bool:
-    """Whether the last claim before `at` (unix seconds) was by this replica. It may have finished the task, too."""
-    claims = [claim for claim in claims_in(story) if claim.at < at]
-    return bool(claims) and max(claims, key=lambda claim: claim.at).by == by
+    return [
+        Claimed(datetime.fromisoformat(match[1]).timestamp(), match[2])
+        for match in map(_CLAIM.match, story)
+        if match is not None
+    ]
 
 
 def takeover(stories: Iterable[Sequence[str]], of: str, since: float) -> list[float]:
     """Seconds from `since` to the first claim by another replica, for each story that has one; in ascending order.
 
     `stories` are those of tasks that the replica `of` had claimed and not finished at `since`, in unix seconds: when
-    it was killed or stopped. (Its own claim may have died with it, and is then in no story.) Tasks that it finished
-    in the last moment have no such claim.
+    it was killed or stopped. A task whose outcome was on its way by then has no such claim.
     """
     since_ms = math.floor(since * 1000)  # stamps are whole milliseconds
     waits = []

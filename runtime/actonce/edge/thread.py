@@ -92,10 +92,12 @@ class EngineThread:
         self._stop = asyncio.Event()
         self._hands.attach(loop)
         engines: list[Engine] = []
+        flushed = asyncio.Event()
 
         def failed(error: ActonceError) -> None:
             for engine in engines:
                 engine.gate.shut = True  # at once: the user's loop may be blocked for long
+            flushed.set()  # a journal that failed reports nothing durable any more
             if self.started.done():
                 self._on_failed(error)
 
@@ -135,7 +137,6 @@ class EngineThread:
                 self.started.set_result(engine)
                 await self._stop.wait()
                 engine.stop()
-                flushed = asyncio.Event()
                 journal.append([], flushed.set)
                 await asyncio.wait_for(flushed.wait(), setup.settings.drain_s)
             finally:
