@@ -33,7 +33,7 @@ PACKAGES = {
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "ownership"),
     ("journal", "messages", "settings", "world"),
-    ("agent", "http_sink", "sinks"),
+    ("agent", "http_sink", "http_stream", "loading", "sinks"),
     ("asking", "ledger", "peers", "running"),
     ("deaths", "gossip", "membership", "settling"),
     ("claims", "executor", "inbox", "outbox"),

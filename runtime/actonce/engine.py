@@ -270,7 +270,8 @@ class Engine:
         if self.denials.get(address) != reason:  # it is dialed, and says so, again and again
             self.denials[address] = reason
             self.note(f"{address} refused us: {reason}")
-        if reason.startswith("name taken:"):
+        # A newcomer gives way. Who is at work already does not stop because somebody else took its name elsewhere.
+        if reason.startswith("name taken:") and self.membership.view.members <= {self.me}:
             self.fail(NameTaken(f"{address} says: {reason}. Choose another --name, or stop the other replica."))
 
 

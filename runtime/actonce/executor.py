@@ -50,6 +50,8 @@ class Executor:
         self._perform, self._on_free = perform, on_free
         self.running: dict[str, Run] = {}
         self._retries: dict[str, Cancel] = {}
+        self._due: dict[str, Run] = {}
+        """Retries whose time has come while no slot was free."""
         self._leaving = False
 
     @property
@@ -60,15 +62,16 @@ class Executor:
     @property
     def idle(self) -> bool:
         """Nothing runs, and nothing waits for another attempt."""
-        return not self.running and not self._retries
+        return not self.running and not self._retries and not self._due
 
     def has(self, task: str) -> bool:
         """Whether the task runs here, or waits here for its next attempt."""
-        return task in self.running or task in self._retries
+        return task in self.running or task in self._retries or task in self._due
 
     def start(self, task: str, epoch: int) -> None:
         """Begin the attempt that the claim of this epoch is for."""
         self._retries.pop(task, None)
+        self._due.pop(task, None)
         state = self._ledger.state.tasks[task]
         assert state.task is not None
         spec = self._agent.tasks[state.task.kind]
@@ -91,10 +94,13 @@ class Executor:
                 self._write_done(run.task, run.epoch, how)
             else:
                 self._retry(run, how.error)
+        if self._due:  # before any new claim
+            self._again(next(iter(self._due.values())))
         self._on_free()
 
     def revoke(self, task: str) -> None:
         """Somebody else has the task, or it is done: cancel the handler. Its effects are refused from now on."""
+        self._due.pop(task, None)
         retry = self._retries.pop(task, None)
         if retry is not None:
             retry.cancel()
@@ -115,6 +121,7 @@ class Executor:
         for retry in self._retries.values():
             retry.cancel()
         self._retries.clear()
+        self._due.clear()
         self._on_free()
 
     def _retry(self, run: Run, error: str) -> None:
@@ -127,12 +134,14 @@ class Executor:
         self._retries[run.task] = self._world.call_later(wait_s, lambda: self._again(run))
 
     def _again(self, run: Run) -> None:
-        if not self.free:
-            self._retries[run.task] = self._world.call_later(self._settings.retry_wait_s, lambda: self._again(run))
-        elif self.holds(run.task, self._ledger.state.tasks[run.task]):
+        self._retries.pop(run.task, None)
+        self._due.pop(run.task, None)
+        if not self.holds(run.task, self._ledger.state.tasks[run.task]):
+            return
+        if self.free:
             self.start(run.task, run.epoch)
         else:
-            self._retries.pop(run.task, None)
+            self._due[run.task] = run
 
     def _backoff_s(self, attempt: int) -> float:
         """Exponential, with full jitter."""
@@ -145,6 +154,11 @@ class Executor:
         self._ledger.write(Done(task, self._ledger.stamp(), self._me.name, epoch, ok, result))
 
 
+def printable(text: str) -> str:
+    """Without the halves of characters that some errors contain, which can be neither stored nor printed."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _text(error: str) -> str:
-    """An error as it can be stored: bounded, and without the halves of characters that some errors contain."""
-    return error[:ERROR_CHARS_MAX].encode("utf-8", "replace").decode()
+    """An error as it can be stored."""
+    return printable(error[:ERROR_CHARS_MAX])

@@ -95,8 +95,11 @@ class Gossip:
                 return "self: this is the replica itself"
             return f"name taken: another live replica is called {peer.name!r}"
         line = self.lines.get(peer.name)
-        if line is not None and line.about.journal != about.journal:
-            return f"name taken: a live replica called {peer.name!r} has another journal"
+        known = self._membership.peers.get(peer.name)
+        if known is not None and known.about is not None and known.about.journal != about.journal:
+            view = self._membership.view
+            if line is not None or known.member in view.members | view.lingering:
+                return f"name taken: a replica called {peer.name!r} with another journal is live, or was a moment ago"
         if line is not None and about.incarnation < line.about.incarnation:
             return f"name taken: a later incarnation of {peer.name!r} is live"
         return None

@@ -21,6 +21,7 @@ import anyio
 import httpx
 
 from actonce.errors import ConfigError, SinkRefused, SinkUnknown
+from actonce.http_stream import GateTransport
 from actonce_crdt import CrdtError, Json, pack_value
 
 RECEIPT_BYTES_MAX = 65_536
@@ -79,8 +80,8 @@ class HttpSink:
     async def publish(self, body: Json, key: str, fence: int, gate: Callable[[], None]) -> Json:
         """Send `body`; the answer of a 2xx is the receipt: its JSON, or its text where it is none. Never None.
 
-        `gate` runs when the connection stands, just before the first byte of the request. What it raises passes
-        through, and nothing was sent then.
+        `gate` runs when the connection stands, before the first byte, and again just before the body, without which no
+        server can act. What it raises passes through.
 
         Raises:
             SinkRefused: surely not done. Permanent for a 3xx or 4xx, but for 408, 425 and 429.
@@ -158,7 +159,7 @@ class HttpSink:
         return self._client
 
     def _new_client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(timeout=self.publish_timeout_s)
+        return httpx.AsyncClient(timeout=self.publish_timeout_s, transport=GateTransport())
 
 
 class Sending:
@@ -172,11 +173,9 @@ class Sending:
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         if event == "connection.connect_tcp.started":
             self.reused = False
-        elif event in (HEADERS_BEGIN, BODY_BEGINS) and info["request"].method == b"POST":  # not a proxy's CONNECT
-            if event == HEADERS_BEGIN:
-                self._gate()
-            else:
-                self.body_began = True
+        elif event in (HEADERS_BEGIN, BODY_BEGINS) and info["request"].method == b"POST":
+            self._gate()
+            self.body_began = event == BODY_BEGINS
 
 
 def judged(what: str, status: int, headers: Mapping[str, str], answer: bytes) -> Json:

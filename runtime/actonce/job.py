@@ -10,7 +10,7 @@ import anyio
 from actonce.context import Context, SyncContext
 from actonce.desk import Desk
 from actonce.errors import ActonceError, PayloadInvalid, PayloadTooLarge
-from actonce.executor import Finished
+from actonce.executor import Finished, printable
 from actonce.inbox import pack_payload
 from actonce.running import Run
 from actonce_crdt import Json, unpack_value
@@ -53,8 +53,7 @@ async def _call(desk: Desk, run: Run) -> Json:
 
 
 def _describe(run: Run, error: Exception) -> str:
-    if isinstance(error, ActonceError):
-        log.warning("task %s, attempt %d: %s", run.task, run.attempt, error)
-    else:
-        log.warning("task %s, attempt %d failed\n%s", run.task, run.attempt, traceback.format_exc())
-    return f"{type(error).__name__}: {error}"
+    expected = isinstance(error, ActonceError)
+    text = printable(str(error) if expected else traceback.format_exc())
+    log.warning("task %s, attempt %d failed: %s", run.task, run.attempt, text)
+    return printable(f"{type(error).__name__}: {error}")

@@ -21,6 +21,9 @@ MEMBERS_MAX = 1024
 VIEW_NUMBER_MAX = 2**48
 """No mesh gets there by changing views; epochs, which follow the numbers, stay within what entries can hold."""
 
+CHUNKS_MAX = 4096
+"""Parts of one message."""
+
 CLIENTS_MAX = 65_536
 """Client ids in one heartbeat's changes of a state vector."""
 
@@ -140,7 +143,7 @@ def decode(frame: bytes) -> Message:
             case [5, bytes(state_vector)]:
                 return Ask(state_vector)
             case [6, int(index), int(count), bytes(part)]:
-                _check(0 <= index < count)
+                _check(0 <= index < count <= CHUNKS_MAX and len(part) > 0)
                 return Chunk(index, count, part)
             case [7]:
                 return Bye()

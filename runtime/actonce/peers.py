@@ -16,6 +16,9 @@ from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View
 from actonce.world import ProcessId
 
+CONTACT_WINDOW_S_MAX = 3600.0
+"""A peer with a longer one could never be given up."""
+
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -52,7 +55,7 @@ class About:
                 case [
                     str(agent), str(journal), int(incarnation), int(client), list(kinds), str(address),
                     float(window), [str(host), int(pid), int(started)],
-                ] if all(isinstance(kind, str) for kind in kinds):
+                ] if 0 < window <= CONTACT_WINDOW_S_MAX and all(isinstance(kind, str) for kind in kinds):
                     process = ProcessId(host, pid, started)
                     return cls(agent, journal, incarnation, client, frozenset(kinds), address, window, process)
         except (ValueError, TypeError):

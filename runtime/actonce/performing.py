@@ -84,6 +84,10 @@ class Effect:
         except SinkRefused:
             desk.tell(lambda: desk.outbox.refused(run, key))
             raise
+        except (SinkUnknown, GateClosed):
+            raise
+        except Exception as error:  # a sink that breaks its contract may have done anything
+            raise SinkUnknown(f"{type(error).__name__}: {error}") from error
         await self._remember(receipt, settled)
         return receipt
 

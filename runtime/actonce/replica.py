@@ -109,6 +109,7 @@ class Replica:
         Raises:
             JournalError, ReplicaFailed: the journal or the address cannot be used; the message says why.
         """
+        self._body = anyio.CancelScope()
         self._hands = ThreadHands(self._setup.settings.slots)
         self._thread = EngineThread(
             self._setup, self._hands, perform=self._perform, http=self._http, on_failed=self._engine_failed
@@ -121,7 +122,6 @@ class Replica:
                 self._thread.stop()
                 await anyio.to_thread.run_sync(self._thread.join)
             raise
-        self._body = anyio.CancelScope()
         self._body.__enter__()
         return self
 

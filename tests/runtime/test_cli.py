@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from actonce import Agent, Context, Replica
-from actonce.cli.loading import load_agent
+from actonce.loading import load_agent
 from actonce.cli.main import commands
 from actonce.errors import ConfigError
 from actonce.settings import PAYLOAD_BYTES_MAX
@@ -90,7 +90,7 @@ def test_what_cannot_be_loaded_is_one_sentence(folder: Path, target: str, source
 
 @pytest.mark.parametrize("name", sorted(commands.commands))
 def test_help_teaches(name: str) -> None:
-    result = CliRunner().invoke(commands, [name, "--help"])
+    result = CliRunner().invoke(commands, [name, "--help"], prog_name="actonce")
     assert result.exit_code == 0
     assert "Example" in result.output
     for parameter in commands.commands[name].params:

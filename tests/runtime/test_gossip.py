@@ -130,20 +130,31 @@ def test_strangers_and_doubles_are_refused_with_a_reason() -> None:
         assert accept("a", lab.engine("a").about.encode()) == "self: this is the replica itself"
         assert str(accept("a", about.encode())).startswith("name taken: another live replica is called 'a'")
         double = lab.engine("a").about
-        assert str(accept("b", double.encode())).startswith("name taken: a live replica called 'b'")
+        assert str(accept("b", double.encode())).startswith("name taken: a replica called 'b' with")
 
     run(scenario)
 
 
 def test_a_name_that_is_taken_stops_the_newcomer() -> None:
     async def scenario() -> None:
-        lab = await lab_of("ab")
+        lab = Lab(make_agent(), "ab")
+        lab.start("a")
         lab.engine("a").gossip.dial_failed("b", _denied(), "name taken: another live replica is called 'a'")
         assert lab.failures == [
             "a: b says: name taken: another live replica is called 'a'. "
             "Choose another --name, or stop the other replica."
         ]
         assert lab.engine("a").gate.shut
+
+    run(scenario)
+
+
+def test_a_name_that_is_taken_elsewhere_does_not_stop_who_is_at_work() -> None:
+    async def scenario() -> None:
+        lab = await lab_of("ab")
+        lab.engine("a").gossip.dial_failed("x", _denied(), "name taken: another live replica is called 'a'")
+        assert lab.failures == []
+        assert not lab.engine("a").gate.shut
 
     run(scenario)
 

@@ -268,11 +268,27 @@ async def test_a_closed_gate_sends_nothing_on_a_kept_connection() -> None:
     assert before == sum(len(head) + 1 for head in server.heads[:2])
 
 
-async def test_the_gate_runs_once_when_the_connection_stands() -> None:
+async def test_the_gate_runs_before_the_first_byte_and_again_before_the_body() -> None:
     async with serving(http(200, b"1")) as server, using(server.url) as sink:
         seen: list[int] = []
         await sink.publish(BODY, "k", 1, lambda: seen.append(server.received_bytes))
-    assert seen == [0]
+    assert seen[0] == 0
+    assert len(seen) == 2
+
+
+async def test_a_gate_that_closes_between_headers_and_body_keeps_the_body_back() -> None:
+    async with serving(http(200), http(200)) as server, using(server.url) as sink:
+        answers = iter([None, GateClosed("superseded")])
+
+        def gate() -> None:
+            refusal = next(answers)
+            if refusal is not None:
+                raise refusal
+
+        with pytest.raises(GateClosed, match="superseded"):
+            await sink.publish(BODY, "k", 1, gate)
+        await asyncio.wait_for(server.ended.wait(), WAIT_S)
+    assert not any(server.bodies)
 
 
 async def test_a_server_that_closes_idle_connections_causes_no_doubt() -> None:
@@ -304,7 +320,7 @@ async def test_a_dead_connection_is_replaced_once_if_nothing_can_have_been_done(
         sink._client = httpx.AsyncClient(transport=Stale("http11.send_request_headers.started"))
         assert await sink.publish(BODY, "k", 1, lambda: gates.append(True)) == 1
         await sink.aclose()
-    assert len(gates) == 2
+    assert len(gates) == 3  # once for the dead connection, twice for the fresh one
     assert len(server.bodies) == 1
 
 

@@ -29,6 +29,7 @@ from actonce.world import ProcessId
 counts = st.integers(0, 2**32)
 times = st.floats(allow_nan=False)
 members = st.frozensets(st.builds(Member, st.text("abc0-", min_size=1, max_size=5), counts), max_size=4)
+parts = st.binary(min_size=1)
 digests = st.binary(min_size=16, max_size=16)
 names = st.lists(st.text("abc", max_size=5), max_size=3).map(tuple)
 messages: st.SearchStrategy[Message] = st.one_of(
@@ -37,7 +38,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Push, st.binary()),
     st.builds(Ack, counts),
     st.builds(Ask, st.binary()),
-    st.integers(1, 99).flatmap(lambda count: st.builds(Chunk, st.integers(0, count - 1), st.just(count), st.binary())),
+    st.integers(1, 99).flatmap(lambda count: st.builds(Chunk, st.integers(0, count - 1), st.just(count), parts)),
     st.just(Bye()),
 )
 numbers: st.SearchStrategy[object] = st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats()

@@ -101,3 +101,21 @@ def test_without_a_link_its_word_stays_and_grows_old() -> None:
     assert (peer.contact, peer.linked, peer.round_trips) == (1.0, False, 0)
     assert peer.promises(ME)
     assert peer.their_sent == -math.inf, "an echo on the next link must be of that link"
+
+
+def test_a_new_link_does_not_make_us_forget_what_we_lack() -> None:
+    peer = Peer(B)
+    peer.heartbeat(beat(echo=1.0, read={7: 6}), {}, now=1.1)
+    peer.unlink()
+    peer.announce(word(B, ME))
+    peer.heartbeat(beat(echo=2.0, read={7: 6}), {}, now=2.1)
+    assert peer.contact == -math.inf
+    assert peer.behind == {7}
+
+
+def test_an_acknowledgement_does_not_renew_a_promise_that_was_voided() -> None:
+    peer = Peer(B)
+    peer.heartbeat(beat(echo=1.0), {}, now=1.1)
+    peer.announce(word(B, ME))
+    peer.has_read({1: 1}, {1: 1}, now=1.2)
+    assert peer.contact == -math.inf

@@ -59,7 +59,10 @@ class Mesh(Cluster):
         self.started: list[Started] = []
         self.ended: list[Started] = []
         self.needless: list[str] = []
-        """Handlers that were started although a live replica knew the outcome: wrong unless the mesh is cut."""
+        """Handlers that were started although a live replica knew the outcome.
+
+        Wrong, unless the mesh is cut or a replica that died has come back: it may bring an outcome that nobody read.
+        """
 
     def _agent(self, world: SimWorld, feed: Feed) -> Agent:
         agent, plan = Agent("kevin"), self.plan
@@ -124,8 +127,9 @@ class Mesh(Cluster):
         return await self.until(lambda: all(map(_is_done, self.live())) and self.converged(), timeout_s)
 
     def knows_outcome(self, task: str) -> list[str]:
-        """Live replicas that know how this task ended."""
-        states = [(engine.me.name, engine.ledger.state.tasks.get(task)) for engine in self.live()]
+        """Settled live replicas that know how this task ended. (One that restarts may know what nobody read.)"""
+        settled = [engine for engine in self.live() if engine.membership.settled is not None]
+        states = [(engine.me.name, engine.ledger.state.tasks.get(task)) for engine in settled]
         return [name for name, state in states if state is not None and state.done is not None]
 
     def owner(self, key: str) -> str:

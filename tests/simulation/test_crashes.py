@@ -133,7 +133,6 @@ def test_rolling_restarts_under_load(seed: int) -> None:
             mesh.restart(name)
             assert await mesh.formed(), mesh.story()
         await mesh.check_once(keys)
-        assert not mesh.needless, mesh.story()
 
     run(scenario)
 
@@ -155,6 +154,28 @@ def test_after_a_cold_start_nobody_acts_before_all_of_the_last_view_are_back(ord
         mesh.start(order[2])
         await mesh.check_once(["m"])
         assert all("alone" not in text for engine in mesh.live() for _, text in engine.notes), mesh.story()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("gap_s", [0.0, 0.001, 0.01, 0.3])
+def test_after_a_cold_start_every_open_task_is_taken_up_once(gap_s: float, seed: int) -> None:
+    async def scenario() -> None:
+        mesh, keys = Mesh(seed, "abc", Plan(work_s=(0.5, 1.0))), [f"m{index}" for index in range(10)]
+        await mesh.form()
+        for key in keys:
+            mesh.ask(key)
+        await asyncio.sleep(0.2)
+        for name in mesh.names:
+            mesh.kill(name)
+        before = len(mesh.started)
+        for name in mesh.dice("order").sample(mesh.names, 3):
+            mesh.start(name)
+            await asyncio.sleep(gap_s)
+        await mesh.check_once(keys)
+        again = [start.task for start in mesh.started[before:]]
+        assert len(set(again)) == len(again), mesh.story()
 
     run(scenario)
 

@@ -55,6 +55,26 @@ async def older_journal(seed: int) -> Mesh:
     return mesh
 
 
+async def cold_start(seed: int) -> Mesh:
+    """All die with a task open, and start again at once."""
+    mesh = Mesh(seed, "abc", Plan(work_s=(0.5, 1.0)))
+    await mesh.form()
+    mesh.ask("m")
+    await asyncio.sleep(0.2)
+    for name in mesh.names:
+        mesh.kill(name)
+    for name in mesh.names:
+        mesh.start(name)
+    assert await mesh.quiet(), mesh.story()
+    if len(mesh.started) > 2:
+        mesh.failures.append(f"taken up more than once: {mesh.started}")
+    return mesh
+
+
+def a_first_view_of_oneself(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Membership, "_adopt", lambda self: self._change(frozenset({self.me}), frozenset()))
+
+
 def no_promise(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Membership, "act_until", lambda self: math.inf if self.settled else -math.inf)
 
@@ -99,6 +119,7 @@ def faults(scenario: Scenario, trials: range) -> list[str]:
 PLANTED: list[tuple[Patch, Scenario, range]] = [
     (no_promise, paused_at_the_gate, range(3)),
     (no_settling, older_journal, range(3)),
+    (a_first_view_of_oneself, cold_start, range(3)),
     (no_flush, killed_at, POINTS),
     (no_acknowledgement_of_intents, killed_at, POINTS),
     (gossip_before_journal, killed_at, range(1, 5)),
@@ -113,7 +134,7 @@ def test_a_rule_taken_out_is_missed(
     assert faults(scenario, trials) != []
 
 
-@pytest.mark.parametrize("scenario", [paused_at_the_gate, older_journal], ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize("scenario", [paused_at_the_gate, older_journal, cold_start], ids=lambda it: it.__name__)
 def test_with_all_rules_nothing_goes_wrong(scenario: Scenario) -> None:
     assert faults(scenario, range(5)) == []
 

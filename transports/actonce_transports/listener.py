@@ -77,6 +77,8 @@ class Listener:
 
     async def _enter(self, accepted: socket.socket) -> None:
         try:
+            # asyncio sets it only on sockets that were made with the protocol's number, which accepted ones are not.
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self.hub.loop.connect_accepted_socket(self.accept, accepted)
         except OSError as exc:
             logger.info("a connection was gone before it began: %s", exc)

@@ -10,7 +10,7 @@ import anyio
 import click
 
 from actonce.agent import Agent
-from actonce.cli.loading import load_agent
+from actonce.loading import load_agent
 from actonce.cli.options import read_secret, secret_option
 from actonce.cli.screen import Screen, make_screen
 from actonce.cli.stopping import Stop

@@ -55,6 +55,7 @@ def simulate(target: str, payloads: tuple[str, ...], plan: str | None, as_json: 
     Exit status 1 if any rule was violated, or a handler is not deterministic.
 
     \b
+    Example:
     actonce simulate runtime/examples/reply_agent.py:agent --seeds 1000
     actonce simulate agent.py:agent --replicas 3-7 --partition 10s --loss 0.05
     """

@@ -139,18 +139,22 @@ class Demo:
 
     async def _freeze(self, replica: Replica) -> Fall:
         """SIGSTOP it while it has a task under way, as another replica sees it. Gives up looking for such a moment."""
-        witness = next(other for other in reversed(self._mesh.replicas) if other is not replica)
         refused = (await replica.get("/status"))["gossip"].get("refused", 0)
         deadline = time.monotonic() + BUSY_LIMIT_S
         while True:
             at = time.time()
             replica.child.signal(signal.SIGSTOP)
-            rows = await witness.get("/tasks?state=running&limit=100")
-            running = [row["task"] for row in rows if row["claimed_by"] == replica.name]
+            await asyncio.sleep(LOOK_S)  # what it sent before arrives
+            running = await self._running_at(replica)
             if running or time.monotonic() > deadline:
                 return Fall(replica, at, running, refused)
             replica.child.signal(signal.SIGCONT)
             await asyncio.sleep(self._rng.uniform(0.0, 2 * LOOK_S))
+
+    async def _running_at(self, replica: Replica) -> list[str]:
+        witness = next(other for other in reversed(self._mesh.replicas) if other is not replica)
+        rows = await witness.get("/tasks?state=running&limit=100")
+        return [row["task"] for row in rows if row["claimed_by"] == replica.name]
 
     # The end
 

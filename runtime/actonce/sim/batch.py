@@ -22,7 +22,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from actonce.cli.loading import load_agent
+from actonce.loading import load_agent
 from actonce.errors import ConfigError
 from actonce.sim.adopt import Adopted, work_of
 from actonce.sim.plan import Mix, Plan, from_json, to_json

@@ -26,7 +26,27 @@ def long_apart(cluster: Cluster, one: Runner, other: Runner, at: float, *, pause
     """
     settings = cluster.settings
     limit_s = (settings.suspicion_s + settings.grace_s) * 0.85 - cluster.slack_s
-    return cluster.truth.longest(one, other, at - AFTERMATH_S, at, pauses=pauses) >= limit_s
+    apart = cluster.truth.longest(one, other, at - AFTERMATH_S, at, pauses=pauses) >= limit_s
+    return apart and not bridged(cluster, one, other, at)
+
+
+def bridged(cluster: Cluster, one: Runner, other: Runner, at: float) -> bool:
+    """Whether a third process was in touch with both all the while: its view holds both, so neither may replace the
+    other (the closure of the ownership rules), however long they do not hear each other.
+    """
+    since = at - 2 * AFTERMATH_S
+    if 2 * cluster.slack_s >= cluster.settings.suspicion_s:
+        return False
+    dead = {event.pid for event in cluster.history.of("killed") if event.at <= at}
+    thirds = [
+        (str(event.facts[0]), event.pid)
+        for event in cluster.history.of("started")
+        if event.at <= since and event.pid not in dead and event.facts[0] not in (one[0], other[0])
+    ]
+    return any(
+        all(cluster.truth.longest(third, side, since, at, pauses=True) == 0.0 for side in (one, other))
+        for third in thirds
+    )
 
 
 def runs(cluster: Cluster) -> dict[str, list[tuple[Event, float]]]:
@@ -96,6 +116,31 @@ def posted_once(cluster: Cluster) -> Iterator[str]:
                 one, other = (earlier.replica, earlier.pid), (post.replica, post.pid)
                 if one == other or not long_apart(cluster, one, other, post.at, pauses=False):
                     yield f"{key}: posted by {earlier.replica} at {earlier.at:.3f} and {post.replica} at {post.at:.3f}"
+
+
+def published_in_contact(cluster: Cluster) -> Iterator[str]:
+    """Nothing passes the gate under a promise older than the contact window.
+
+    Looked at only where the truth is plain: one cut, longer than the window and too short for giving anybody up,
+    after a quiet time, between two processes that were there all along.
+    """
+    settings, slack_s = cluster.settings, cluster.slack_s
+    window_s = settings.contact_window_s * (1 + settings.clock_rate_error_max)
+    limit_s = (settings.suspicion_s + settings.grace_s) * 0.85 - slack_s
+    started = {event.pid: (str(event.facts[0]), event.at) for event in cluster.history.of("started")}
+    killed = {event.pid: event.at for event in cluster.history.of("killed")}
+    for event in cluster.history.of("publish"):
+        me, at = (str(event.facts[0]), event.pid), event.at
+        for pid, (name, start) in started.items():
+            spans = cluster.truth.cuts.get(frozenset((me[0], name)), [])
+            since = next((span[0] for span in spans if span[0] <= at < span[1]), at)
+            quiet_from = since - 2 * AFTERMATH_S
+            if not window_s < at - since < limit_s or max(start, started[me[1]][1]) > quiet_from:
+                continue
+            calm = all(begin >= since or over <= quiet_from for begin, over in spans)
+            pauses = [span for runner in (pid, me[1]) for span in cluster.truth.pauses.get(runner, [])]
+            if calm and all(over <= quiet_from for _, over in pauses) and killed.get(pid, at + 1) > at:
+                yield f"{event.facts[1]}: left {me[0]} at {at:.3f}, out of contact with {name} since {since:.3f}"
 
 
 def fold_from_scratch(cluster: Cluster) -> Iterator[str]:
@@ -168,6 +213,7 @@ SAFETY: tuple[Checker, ...] = (
     no_overlap,
     gate_held,
     posted_once,
+    published_in_contact,
     fold_from_scratch,
 )
 LIVENESS: tuple[Checker, ...] = (acknowledged_done, everything_posted, converged)

@@ -1,0 +1,44 @@
+"""Links that break and come back while replicas die: everything is answered, once."""
+
+import asyncio
+
+import pytest
+
+from actonce_transports import End
+
+from .mesh import Mesh, Plan, run
+
+TASKS = 60
+
+
+async def breaking(seed: int) -> None:
+    mesh, keys, down = Mesh(seed, "abcd", Plan(work_s=(0.0, 0.05))), list[str](), ""
+    rng = mesh.dice("links")
+    mesh.network.delay_s = (0.0002, 0.05)
+    for node in mesh.nodes.values():
+        node.disk.sync_s = (0.0002, 0.1)
+    await mesh.form()
+    for index in range(TASKS):
+        keys.append(f"m{index}")
+        mesh.ask(keys[-1], *(name for name in mesh.names if name != down))
+        await asyncio.sleep(rng.uniform(0, 0.1))
+        one, other = rng.sample(mesh.names, 2)
+        link = mesh.world(one).transport.links.get(other)
+        if link is not None and rng.random() < 0.5:
+            link.end(End.LOST)
+            link.other.end(End.LOST)
+        if not down and rng.random() < 0.15:
+            down = rng.choice(mesh.names)
+            mesh.world(down).crash_at = mesh.world(down).points + rng.randint(1, 30)
+        elif down and mesh.world(down).dead and rng.random() < 0.3:
+            mesh.start(down)
+            down = ""
+    if down:
+        mesh.restart(down)
+    await mesh.check_once(keys)
+    assert not mesh.lost(), mesh.story()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_links_that_break(seed: int) -> None:
+    run(breaking, seed)
