@@ -39,6 +39,7 @@ class Claims:
         self.open: dict[str, None] = {}
         """Tasks without an outcome, in the order in which they came."""
         self._ready: dict[str, None] = {}
+        self._waited: set[str] = set()
         self._seen_version = -1
         self.enabled = True
         """False while the replica leaves: what it has it finishes, new work it does not take."""
@@ -85,9 +86,11 @@ class Claims:
     def _claim(self, task: str) -> None:
         state = self._ledger.state.tasks[task]
         wait_s = state.tries.retry_at_ms / 1000 - self._world.wall() if state.tries else 0.0
-        if wait_s > 0:  # capped: the other replica's wall clock may be wrong
+        if wait_s > 0 and task not in self._waited:
+            self._waited.add(task)  # once, and capped: the other replica's wall clock may be wrong
             self._world.call_later(min(wait_s, RETRY_WAIT_S_MAX), lambda: self.changed([task]))
             return
+        self._waited.discard(task)
         me = self._membership.me
         epoch = next_epoch(self._membership.view, state.claim.epoch if state.claim is not None else 0)
         if epoch > EPOCH_MAX:

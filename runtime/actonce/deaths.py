@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from actonce.ownership import Member
 from actonce.peers import About
 from actonce.world import World
-from actonce_transports import Reach
+from actonce_transports import Reach, TransportError
 
 LOOKS_S = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 """Waits before each look at the process table: a killed process closes its sockets before it is gone."""
@@ -43,7 +44,8 @@ class Deaths:
             self._on_proof(member, f"process {about.process.pid} on this host has ended")
             return
         if about.address:
-            self._world.transport.probe(about.address, lambda reach: self._probed(member, reach))
+            with contextlib.suppress(TransportError):  # an address of its invention, or one that we may not dial
+                self._world.transport.probe(about.address, lambda reach: self._probed(member, reach))
         if look + 1 < len(LOOKS_S):
             self._world.call_later(LOOKS_S[look + 1], lambda: self._look(about, member, look + 1))
 

@@ -11,23 +11,27 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
 from actonce.membership import Membership
-from actonce.messages import Ack, Announce, Ask, Bye, Chunk, Heartbeat, Message, Push, decode, encode
+from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Message, Push, decode, encode
 from actonce.peers import About
 from actonce.settings import Settings
 from actonce.world import World
 from actonce_crdt import DocumentPoisoned, StateVectorInvalid, UpdateGap, UpdateInvalid, parse_state_vector
-from actonce_transports import FRAME_BYTES_MAX, End, Identity, Link, Reach, TransportError
+from actonce_transports import FRAME_BYTES_MAX, QUEUE_BYTES_MAX, End, Identity, Link, Reach, TransportError
 
 CHUNK_BYTES = FRAME_BYTES_MAX - 1024
 MESSAGE_BYTES_MAX = 256 * 1024 * 1024
 """A message in chunks: the largest difference between two documents that one answer may carry."""
+
+DRAIN_AGAIN_S = 0.02
+"""Between two looks whether a link has room for more of a large message."""
 
 PEERS_MAX = 1024
 """Addresses that we learn from others and dial."""
@@ -43,6 +47,8 @@ class Line:
     """Our state vector as the peer knows it from our heartbeats on this link."""
     parts: list[bytes] = field(default_factory=list)
     parts_bytes: int = 0
+    backlog: deque[bytes] = field(default_factory=deque)
+    """Parts of large messages that wait for room in the link's queue."""
     asked_at: float = -math.inf
 
 
@@ -100,13 +106,17 @@ class Gossip:
             view = self._membership.view
             if line is not None or known.member in view.members | view.lingering:
                 return f"name taken: a replica called {peer.name!r} with another journal is live, or was a moment ago"
-        if line is not None and about.incarnation < line.about.incarnation:
+        if known is not None and about.incarnation < known.member.incarnation:
             return f"name taken: a later incarnation of {peer.name!r} is live"
         return None
 
     def link_up(self, link: Link) -> None:
         """A new link, perhaps in place of an old one: say who we hold to be live, and ask for all that we lack."""
         line = Line(link, About.decode(link.peer.about))
+        known = self._membership.peers.get(link.peer.name)
+        if known is not None and known.member.incarnation > line.about.incarnation:
+            link.close()  # it was on its way when its process ended; the next one is here already
+            return
         self.lines[link.peer.name] = line
         self._membership.look(self._world.now())
         self._membership.met(link.peer.name, line.about)
@@ -203,7 +213,8 @@ class Gossip:
             self._ledger.integrate(update)
         except UpdateGap:
             self.counts["gaps"] += 1
-            self.ask(name)
+            if not line.parts:  # else what is missing is just coming in
+                self.ask(name)
             return
         except UpdateInvalid as error:
             self._refuse(line, str(error))
@@ -229,6 +240,8 @@ class Gossip:
         except StateVectorInvalid as error:
             self._refuse(line, str(error))
             return
+        if line.backlog:
+            return  # the answer to an earlier question is still on its way
         difference = self._ledger.document.diff(theirs)
         if len(difference) > 2:
             # It may hold entries of ours that are not on disk yet.
@@ -242,7 +255,8 @@ class Gossip:
             self._send_heartbeat(line)
             peer, now = self._membership.peers[name], self._world.now()
             if now - peer.behind_since >= self._settings.ask_again_s or self._diverged(name):
-                self.ask(name)
+                if not line.parts:
+                    self.ask(name)
 
     def _diverged(self, name: str) -> bool:
         """Equal state vectors with different digests: some deletion, or worse, is missing on one side."""
@@ -269,6 +283,8 @@ class Gossip:
     def _send_heartbeat(self, line: Line) -> None:
         vector = self._ledger.state_vector()
         news = {client: clock for client, clock in vector.items() if line.told.get(client) != clock}
+        if len(news) > CLIENTS_MAX:  # the rest in the next one
+            news = dict(islice(news.items(), CLIENTS_MAX))
         peer = self._membership.peers[line.link.peer.name]
         beat = Heartbeat(
             self._world.now(),
@@ -294,12 +310,32 @@ class Gossip:
         self._send_frames(line, self._frames(message))
 
     def _send_frames(self, line: Line, frames: list[bytes]) -> None:
-        for frame in frames:
-            if not line.link.send(frame):
-                self.counts["overflows"] += 1
-                return
-            self.counts["frames_sent"] += 1
-            self.counts["bytes_sent"] += len(frame)
+        if len(frames) > 1:
+            idle = not line.backlog
+            line.backlog.extend(frames)
+            if idle:
+                self._drain(line)
+        else:
+            self._send_frame(line, frames[0])
+
+    def _send_frame(self, line: Line, frame: bytes) -> bool:
+        if not line.link.send(frame):
+            self.counts["overflows"] += 1
+            return False
+        self.counts["frames_sent"] += 1
+        self.counts["bytes_sent"] += len(frame)
+        return True
+
+    def _drain(self, line: Line) -> None:
+        """Feed the link with what waits, leaving half of its queue to everything else."""
+        if self.lines.get(line.link.peer.name) is not line:
+            return
+        while line.backlog and line.link.queued_bytes < QUEUE_BYTES_MAX // 2:
+            if not self._send_frame(line, line.backlog[0]):
+                break
+            line.backlog.popleft()
+        if line.backlog:
+            self._world.call_later(DRAIN_AGAIN_S, lambda: self._drain(line))
 
     def _frames(self, message: Message) -> list[bytes]:
         whole = encode(message)

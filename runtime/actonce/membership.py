@@ -20,6 +20,9 @@ from actonce.peers import About, Peer
 from actonce.settings import Settings
 from actonce.settling import Settled, Waited, try_settle
 
+HEARD_NUMBER_MAX = 2**48
+"""A faulty peer that announces a higher number must not drive ours beyond what others accept."""
+
 
 class Membership:
     """The membership state of one replica."""
@@ -153,12 +156,12 @@ class Membership:
             if self.act_until() > now:
                 self._missed = 0.0
             elif self._missed >= self.settings.contact_window_s:
-                self._unsettle(now)
+                self._unsettle(f"slept for {self._missed:.1f} s")
 
-    def _unsettle(self, now: float) -> None:
-        self._note(f"slept for {self._missed:.1f} s: acts again once it has synced")
+    def _unsettle(self, why: str) -> None:
+        self._note(f"{why}: acts again once it has synced")
         self._missed = 0.0
-        self.settled, self._last, self._new, self._started = None, self.view, False, now
+        self.settled, self._last, self._new, self._started = None, self.view, False, self._ticked
         self.version += 1
         self._on_unsettled()
 
@@ -182,9 +185,19 @@ class Membership:
 
     def _drop(self, gone: frozenset[Member], lingering: frozenset[Member]) -> None:
         """Remove members. Whoever was in play only by their views comes into ours: it may be as alive as we are."""
+        if any(self._may_have_acted_alone(member, gone) for member in gone):
+            self._unsettle(f"{min(gone).name} may have acted without us")
+            return
         heirs = self.required() - self.view.members - lingering - gone - self._dead
         known = {member for member in heirs if self._know(member)}
         self._change((self.view.members | known) - gone, lingering)
+
+    def _may_have_acted_alone(self, member: Member, gone: frozenset[Member]) -> bool:
+        """Whether a member that we lose had not admitted us: what it did last, nobody who is left need have read."""
+        peer = self.peers.get(member.name)
+        if peer is None or peer.member != member or peer.view is None or self.me in peer.view.members:
+            return False
+        return not (peer.view.members & self.in_play()) - gone
 
     def _know(self, member: Member) -> bool:
         """Start to count its silence, if we never heard of it. False if we know a later incarnation."""
@@ -255,6 +268,7 @@ class Membership:
 
     def _change(self, members: frozenset[Member], lingering: frozenset[Member]) -> None:
         heard_of = [peer.view.number for peer in self.peers.values() if peer.view is not None]
+        heard_of = [number for number in heard_of if number <= HEARD_NUMBER_MAX]
         self.view = View(max([self.view.number, *heard_of]) + 1, members, lingering)
         self._in_play = None
         self.version += 1

@@ -18,7 +18,7 @@ from actonce.ownership import Member, View
 MEMBERS_MAX = 1024
 """Members in one view."""
 
-VIEW_NUMBER_MAX = 2**48
+VIEW_NUMBER_MAX = 2**50
 """No mesh gets there by changing views; epochs, which follow the numbers, stay within what entries can hold."""
 
 CHUNKS_MAX = 4096

@@ -80,12 +80,12 @@ class Outbox:
         effect = self._ledger.state.effects.get(key)
         if run.revoked:
             reply(Refuse(GateClosed(f"task {run.task!r} was taken over")))
+        elif effect is not None and effect.receipt is not None:
+            reply(Replay(effect.receipt.receipt))
+        elif effect is not None and effect.doubt is not None and effect.doubt.settled == "skipped":
+            reply(Replay(None))
         elif effect is None or effect.intent is None:
             self._intend(run, key, sink, body, reply)
-        elif effect.receipt is not None:
-            reply(Replay(effect.receipt.receipt))
-        elif effect.doubt is not None and effect.doubt.settled == "skipped":
-            reply(Replay(None))
         elif (key, run.epoch) not in self._tried and self._is_own(run, effect.intent):
             self._again(run, key, effect.intent, body, reply)
         else:

@@ -99,10 +99,10 @@ class Effect:
         """
         sink, world = self.sink, self.desk.world
         if sink.can_lookup:
+            quiet_at, asked_at = doubt.quiet_from + sink.publish_timeout_s, world.now()
             receipt = await sink.lookup(self.key)
-            quiet_s = doubt.quiet_from + sink.publish_timeout_s - world.now()
-            if receipt is None and quiet_s > 0:
-                await anyio.sleep(quiet_s)
+            if receipt is None and asked_at < quiet_at:
+                await anyio.sleep(max(0.0, quiet_at - world.now()))
                 receipt = await sink.lookup(self.key)
             if receipt is not None:
                 await self._remember(receipt, "found")

@@ -1,6 +1,6 @@
 """Deliberate faults: each takes one rule out of the runtime, or puts an old mistake back. For tests only.
 
-    python -m tests.simulation.planted FAULT SEED...      prints the traces of these seeds with the fault switched on
+python -m tests.simulation.planted FAULT SEED...      prints the traces of these seeds with the fault switched on
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ Fault = Callable[[Patch], None]
 
 TRAVEL_S = (0.001, 0.08)
 """Of a request to the feed; its sink gives it `publish_timeout_s`."""
+
 
 class ConnectingSink(FeedSink):
     """Takes its time before the gate, as a real one does for its connection."""

@@ -14,9 +14,8 @@ from functools import cache
 import pytest
 
 from actonce.sim.checkers import LIVENESS, SAFETY
-from actonce.sim.cluster import Cluster, Feed, FeedSink
+from actonce.sim.cluster import Cluster, FeedSink
 from actonce.sim.disk import Disk
-from actonce.sim.world import SimWorld
 from actonce_crdt import Json
 
 from . import planted
@@ -66,7 +65,7 @@ async def script(seed: int, point: int | None) -> tuple[Mesh, int]:
     for key in keys:
         mesh.ask(key, *([VICTIM] if key == keys[2] else mesh.names))
         await asyncio.sleep(SPREAD_S)
-    await mesh.until(lambda: victim.dead or point is None and not mesh.engine(VICTIM).claims.open, 1.0)
+    await mesh.until(lambda: victim.dead or (point is None and not mesh.engine(VICTIM).claims.open), 1.0)
     points = victim.points - before
     if point is not None:
         assert victim.dead, f"seed {seed}: the victim did not come to point {point}"

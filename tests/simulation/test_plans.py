@@ -73,7 +73,7 @@ plans = st.lists(st.one_of(*STRATEGIES.values()), max_size=FAULTS_MAX).map(in_or
 
 def command(plan: Plan, seed: int) -> str:
     """How to repeat a plan by hand."""
-    options = f"--replicas {len(NAMES)} --seconds {SECONDS:g} --first {seed} --seeds 1"
+    options = f"--replicas {len(NAMES)} --seconds {SECONDS:g} --tasks {SCENARIO.tasks} --first {seed} --seeds 1"
     return f"actonce simulate MODULE:AGENT {options} --plan '{to_json(plan)}'"
 
 
@@ -106,7 +106,7 @@ def test_a_plan_survives_json(plan: Plan) -> None:
     "text", ["", "[]x", "{}x", "[1]", '[["Crash"]]', '[["Crash", {}]]', '[["Earthquake", {}]]', '[["Crash", [1]]]']
 )
 def test_what_is_no_plan_is_refused_with_a_sentence(text: str) -> None:
-    with pytest.raises(ConfigError, match="plan|fault"):
+    with pytest.raises(ConfigError, match=r"plan|fault"):
         from_json(text)
 
 

@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -34,11 +34,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
 
 
-def mix(**durations: tuple[float, float]) -> Mix:
-    """The usual mix with other durations."""
-    return replace(Mix(), **durations)  # type: ignore[arg-type]
-
-
 @dataclass(frozen=True, slots=True)
 class Hunt:
     """Where a fault shows. Without a plan, faults of the mix are drawn from the seed."""
@@ -47,24 +42,29 @@ class Hunt:
     plan: Plan | None = None
 
 
-CRASHES = Hunt(scenario(6.0, 150, (0.02, 0.3), mix=only((0.2, 0.6), mix(down_s=(0.0, 0.4)), Crash=1)))
+CRASHES = Hunt(scenario(6.0, 150, (0.02, 0.3), mix=only((0.2, 0.6), Mix(down_s=(0.0, 0.4)), Crash=1)))
 FAR_CRASHES = Hunt(
-    scenario(6.0, 200, (0.02, 0.1), mix=only((0.2, 0.5), mix(down_s=(0.0, 0.4)), Crash=1), delay_s=(0.005, 0.08))
+    scenario(6.0, 200, (0.02, 0.1), mix=only((0.2, 0.5), Mix(down_s=(0.0, 0.4)), Crash=1), delay_s=(0.005, 0.08))
 )
-QUICK_CRASHES = Hunt(scenario(6.0, 250, (0.01, 0.01), mix=only((0.2, 0.6), mix(down_s=(0.0, 0.4)), Crash=1)))
-SLOW_DISKS = Hunt(scenario(8.0, 150, (0.3, 0.3), mix=only((0.2, 0.8), mix(down_s=(0.0, 0.6)), Crash=3, SlowDisk=3)))
+QUICK_CRASHES = Hunt(scenario(6.0, 250, (0.01, 0.01), mix=only((0.2, 0.6), Mix(down_s=(0.0, 0.4)), Crash=1)))
+SLOW_DISKS = Hunt(scenario(8.0, 150, (0.3, 0.3), mix=only((0.2, 0.8), Mix(down_s=(0.0, 0.6)), Crash=3, SlowDisk=3)))
 SLOW_PAIR = Hunt(
     scenario(
         8.0,
         300,
         (0.1, 0.5),
         replicas=(2, 2),
-        mix=only((0.2, 0.8), mix(down_s=(0.3, 1.5)), Crash=3, SlowDisk=4),
+        mix=only((0.2, 0.8), Mix(down_s=(0.3, 1.5)), Crash=3, SlowDisk=4),
     )
 )
 PAUSES = Hunt(
     scenario(
-        12.0, 100, (0.3, 3.0), mix=only((0.3, 1.5), mix(pause_s=(1.4, 2.4)), Pause=1), delay_s=(0.05, 0.3), connect_s=0.3
+        12.0,
+        100,
+        (0.3, 3.0),
+        mix=only((0.3, 1.5), Mix(pause_s=(1.4, 2.4)), Pause=1),
+        delay_s=(0.05, 0.3),
+        connect_s=0.3,
     )
 )
 POWER_CUTS = Hunt(
@@ -73,16 +73,14 @@ POWER_CUTS = Hunt(
         60,
         (1.0, 1.5),
         replicas=(2, 3),
-        mix=only((0.05, 0.3), mix(down_s=(0.1, 1.0)), Crash=1),
+        mix=only((0.05, 0.3), Mix(down_s=(0.1, 1.0)), Crash=1),
         delay_s=(0.001, 0.1),
     )
 )
 DROPS = Hunt(scenario(8.0, 200, (0.3, 0.3), mix=only((0.1, 0.3), Mix(), DropLink=1), delay_s=(0.005, 0.08)))
-LEAVES = Hunt(
-    scenario(8.0, 150, (0.3, 0.5), mix=only((0.1, 0.6), mix(down_s=(0.0, 0.3)), Leave=2, SlowDisk=3))
-)
+LEAVES = Hunt(scenario(8.0, 150, (0.3, 0.5), mix=only((0.1, 0.6), Mix(down_s=(0.0, 0.3)), Leave=2, SlowDisk=3)))
 SIDES = Hunt(
-    scenario(8.0, 60, (0.3, 0.5), replicas=(2, 2), mix=only((0.5, 1.0), mix(partition_s=(2.5, 3.5)), Partition=1))
+    scenario(8.0, 60, (0.3, 0.5), replicas=(2, 2), mix=only((0.5, 1.0), Mix(partition_s=(2.5, 3.5)), Partition=1))
 )
 MIXED = Hunt(scenario(15.0, 60, (0.3, 4.0), replicas=(3, 5)))
 UNSENT = Hunt(

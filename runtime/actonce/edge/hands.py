@@ -50,15 +50,28 @@ class _Job:
 
     def __init__(self, hands: ThreadHands) -> None:
         self._hands = hands
-        self.task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._began = False
+
+    def begin(self, job: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Over there."""
+
+        async def run() -> None:
+            self._began = True
+            await job()
+
+        self._task = asyncio.get_running_loop().create_task(run())
+        return self._task
 
     def cancel(self) -> None:
         """From the engine. The task exists by then: `start` was posted before."""
         self._hands.post(self._cancel)
 
     def _cancel(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
+        if self._task is not None and self._began:
+            self._task.cancel()
+        else:  # a task that is cancelled before its first step never runs at all, not even to report that it ended
+            asyncio.get_running_loop().call_soon(self._cancel)
 
 
 class ThreadHands:
@@ -80,9 +93,9 @@ class ThreadHands:
         handle = _Job(self)
 
         def begin() -> None:
-            handle.task = self._loop.create_task(job())
-            self._tasks.add(handle.task)  # the loop itself keeps only a weak reference
-            handle.task.add_done_callback(self._tasks.discard)
+            task = handle.begin(job)
+            self._tasks.add(task)  # the loop itself keeps only a weak reference
+            task.add_done_callback(self._tasks.discard)
 
         self.post(begin)
         return handle

@@ -23,12 +23,14 @@ def is_gone(process: ProcessId, here: ProcessId) -> bool:
     """Whether `process` has certainly ended. False for another host, another pid namespace, or no evidence."""
     if not process.host or process.host != here.host:
         return False
+    if process.pid <= 0:
+        return False  # these mean groups of processes
     try:
         os.kill(process.pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:
-        return False  # it is there, and not ours
+    except (OSError, OverflowError):
+        return False  # it is there, and not ours; or no number of a process at all
     try:
         return _started(process.pid) != process.started
     except OSError:

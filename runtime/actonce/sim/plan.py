@@ -192,7 +192,8 @@ class Mix:
     partition_s: tuple[float, float] = (0.05, 1.3)
     """Up to just below suspicion + grace by default: nothing may double. Make it longer to see sides."""
     down_s: tuple[float, float] = (0.0, 4.0)
-    slow_s: tuple[float, float] = (0.01, 0.5)
+    slow_s: tuple[float, float] = (0.01, 0.3)
+    """A third of the contact window at most, both ways: beyond that a link is as good as cut."""
 
     def without(self, *kinds: str) -> Mix:
         """The same with some kinds of fault left out."""

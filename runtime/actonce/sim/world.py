@@ -21,18 +21,20 @@ class _Job:
 
     def __init__(self, process: Process, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def run() -> None:
-            if not self._cancelled:
-                await job()
+            self._began = True
+            await job()
 
-        self._process, self._cancelled = process, False
+        self._process, self._began = process, False
         self._task = process.loop.create_task(run())
 
     def cancel(self) -> None:
-        self._cancelled = True
         self._process.guard(self._cancel)
 
     def _cancel(self) -> None:
-        self._task.cancel()
+        if self._began:
+            self._task.cancel()
+        else:  # as the real hands do: a task cancelled before its first step would never report its end
+            self._process.call_soon(self._cancel)
 
 
 class SimHands:
