@@ -32,7 +32,11 @@ class Context:
 
     @property
     def fence(self) -> int:
-        """Epoch of the claim. Grows with each takeover: a resource that remembers the highest can refuse others."""
+        """Epoch of the claim: a resource that remembers the highest one can refuse others.
+
+        Of two replicas that both sent effects of a task, the later has the higher one. Not promised: that a claim of
+        which nobody heard before its replica died had another number.
+        """
         return self._run.epoch
 
     async def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:

@@ -181,6 +181,9 @@ class Membership:
             for member in sorted(over):
                 self._note(f"{member.name} stayed silent for the grace: its tasks may be taken over")
             self._removed |= silent
+            for peer in self.peers.values():
+                if peer.member in silent:
+                    peer.round_trips = 0
             self._drop(frozenset(silent), (self.view.lingering - over) | silent)
 
     def _drop(self, gone: frozenset[Member], lingering: frozenset[Member]) -> None:

@@ -10,12 +10,12 @@ import anyio
 import click
 
 from actonce.agent import Agent
-from actonce.loading import load_agent
 from actonce.cli.options import read_secret, secret_option
 from actonce.cli.screen import Screen, make_screen
 from actonce.cli.stopping import Stop
 from actonce.cli.watching import watch, watch_leaving
 from actonce.errors import ActonceError
+from actonce.loading import load_agent
 from actonce.replica import DEFAULT_LISTEN, Replica
 from actonce.settings import LAN
 

@@ -22,8 +22,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from actonce.loading import load_agent
 from actonce.errors import ConfigError
+from actonce.loading import load_agent
 from actonce.sim.adopt import Adopted, work_of
 from actonce.sim.plan import Mix, Plan, from_json, to_json
 from actonce.sim.run import Outcome, Scenario, run_seed

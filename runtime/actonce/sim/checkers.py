@@ -15,6 +15,7 @@ from actonce_crdt import State, decode
 
 Checker = Callable[[Cluster], Iterator[str]]
 
+_NEVER = float("inf")
 AFTERMATH_S = 4.0
 """How long after two replicas were long apart the one that was given up may still learn of it."""
 
@@ -69,12 +70,21 @@ def runs(cluster: Cluster) -> dict[str, list[tuple[Event, float]]]:
 
 
 def one_executor_per_epoch(cluster: Cluster) -> Iterator[str]:
-    """A (task, epoch) belongs to one process, in any partition (a claim in one epoch on two sides has one winner)."""
+    """A (task, epoch) belongs to one process.
+
+    But for a claimant that was killed before anybody heard of its claim: it had published nothing (an intent is heard
+    by all before its effect leaves), and the number may be used again.
+    """
+    killed = {event.pid: event.at for event in cluster.history.of("killed")}
+    posted = {(event.pid, event.facts[2], event.facts[1]) for event in cluster.history.of("publish")}
+    tasks = effect_tasks(cluster)
+    acted = {(pid, epoch, tasks.get(str(key))) for pid, epoch, key in posted}
     for task, begins in runs(cluster).items():
         owners: dict[int, Event] = {}
         for event, _ in begins:
             first = owners.setdefault(int(event.facts[2]), event)
-            if first.pid != event.pid and not _cut_long(cluster, first, event):
+            unheard = killed.get(first.pid, _NEVER) <= event.at and (first.pid, first.facts[2], task) not in acted
+            if first.pid != event.pid and not unheard and not _cut_long(cluster, first, event):
                 yield f"{task}: epoch {event.facts[2]} ran on {first.facts[0]} and on {event.facts[0]}"
 
 

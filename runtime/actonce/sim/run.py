@@ -179,6 +179,11 @@ class Run:
         task = self.cluster.loop.create_task(job)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._failed)
+
+    def _failed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.cluster.failures.append(f"the simulation itself failed: {task.exception()!r}")
 
     async def _carry_out(self, fault: faults.Fault) -> None:
         self.cluster.history.add("fault", 0, repr(fault))
