@@ -254,9 +254,9 @@ class Gossip:
         for name, line in list(self.lines.items()):
             self._send_heartbeat(line)
             peer, now = self._membership.peers[name], self._world.now()
-            if now - peer.behind_since >= self._settings.ask_again_s or self._diverged(name):
-                if not line.parts:
-                    self.ask(name)
+            lags = now - peer.behind_since >= self._settings.ask_again_s or self._diverged(name)
+            if lags and not line.parts:
+                self.ask(name)
 
     def _diverged(self, name: str) -> bool:
         """Equal state vectors with different digests: some deletion, or worse, is missing on one side."""

@@ -4,7 +4,8 @@ The usual network layer yields to the event loop before each write. A process th
 gate, and sends when it is continued, seconds later, after a survivor has asked the sink and found nothing. Here a write
 reaches the socket in the same step in which it was asked for.
 
-Not promised: that no stop falls in between at all. Some microseconds remain; only a sink that checks fences closes them.
+Not promised: that no stop falls in between at all. Some microseconds remain; only a sink that checks fences closes
+them.
 """
 
 from __future__ import annotations

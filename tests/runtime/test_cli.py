@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from actonce import Agent, Context, Replica
-from actonce.loading import load_agent
 from actonce.cli.main import commands
 from actonce.errors import ConfigError
+from actonce.loading import load_agent
 from actonce.settings import PAYLOAD_BYTES_MAX
 
 WAIT_S = 30.0

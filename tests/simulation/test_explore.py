@@ -20,6 +20,7 @@ from typing import TypeVar
 import pytest
 
 from actonce.ownership import Member, View, in_play, owner, required
+from actonce_crdt import order
 
 TASK = "reply/m"
 STATES_MAX = 400_000
@@ -33,6 +34,8 @@ class Rules:
     promise: bool = True
     closure: bool = True
     flush: bool = True
+    admitted: bool = True
+    """Whoever was stopped neither acts nor drops anybody before it holds a promise, given since, that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class World:
     """Claimants whose claim each has read."""
     stopped: int = -1
     dead: int = -1
+    woken: frozenset[int] = frozenset()
+    """Those that were stopped, and are not admitted since."""
 
 
 def put(row: tuple[Item, ...], at: int, value: Item) -> tuple[Item, ...]:
@@ -72,11 +77,20 @@ def put2(rows: tuple[tuple[Item, ...], ...], x: int, y: int, value: Item) -> tup
 class Search:
     """All worlds that can be reached, and the first that breaks a rule."""
 
-    def __init__(self, replicas: int, rules: Rules, *, cut: frozenset[int] = frozenset()) -> None:
-        """Args: cut: two replicas that cannot hear each other."""
+    def __init__(
+        self, replicas: int, rules: Rules, *, stops: bool = False, dies: bool = False, cut: frozenset[int] = frozenset()
+    ) -> None:
+        """
+        Args:
+            stops: one replica at a time may be stopped.
+            dies: the owner of the task may be killed, before or after it claims it.
+            cut: two replicas that cannot hear each other.
+        """
+        self.stops, self.dies = stops, dies
         self.members = [Member("abc"[index], 1) for index in range(replicas)]
         self.all = range(replicas)
         self.rules, self.cut = rules, cut
+        self.first = max(self.all, key=lambda index: order(TASK, self.members[index].name))
 
     def start(self) -> World:
         count = len(self.members)
@@ -88,6 +102,8 @@ class Search:
         return self.cut == {x, y}
 
     def may_act(self, world: World, x: int) -> bool:
+        if x in world.woken and self.rules.admitted:
+            return False
         me, mine = self.members[x], world.views[x]
         others = {} if not self.rules.closure else {self.members[y]: world.known[x][y] for y in self.all if y != x}
         for member in required(me, mine, others):
@@ -117,26 +133,30 @@ class Search:
 
     def steps(self, world: World) -> Iterator[tuple[str, World]]:
         for x in self.all:
-            if world.dead < 0:
+            if self.dies and world.dead < 0 and x == self.first:
                 yield f"{x} dies", replace(world, dead=x, stopped=-1 if world.stopped == x else world.stopped)
-            if world.stopped < 0 and x != world.dead:
+            if self.stops and world.stopped < 0 and x != world.dead:
                 yield f"{x} stops", replace(world, stopped=x)
             if self.running(world, x):
-                if self.may_act(world, x) and not world.read[x]:
+                if x == self.first and self.dies and not world.read[x] and self.may_act(world, x):
                     yield f"{x} claims", replace(world, read=put(world.read, x, frozenset({x})))
                 for y in self.all:
                     if y != x:
                         yield from self.removals(world, x, y)
         if world.stopped >= 0:
-            yield f"{world.stopped} goes on", replace(world, stopped=-1)
+            awake, row = world.stopped, (None,) * len(self.members)
+            tokens = put(world.tokens, awake, row) if self.rules.admitted else world.tokens
+            yield f"{awake} goes on", replace(world, stopped=-1, tokens=tokens, woken=world.woken | {awake})
         for x, y in permutations(self.all, 2):
             if not self.apart(x, y) and self.running(world, x):
                 yield from self.hears(world, x, y)
 
     def removals(self, world: World, x: int, y: int) -> Iterator[tuple[str, World]]:
         """x drops y."""
+        if x in world.woken and self.rules.admitted:
+            return
         view, member = world.views[x], self.members[y]
-        silent = y == world.stopped or y == world.dead or self.apart(x, y)
+        silent = y == world.stopped or self.apart(x, y)
         if member in view.members and silent:
             yield f"{x} suspects {y}", self.change(world, x, view.members - {member}, view.lingering | {member})
         if member in view.lingering and silent and world.tokens[y][x] is None:
@@ -148,7 +168,7 @@ class Search:
     def hears(self, world: World, x: int, y: int) -> Iterator[tuple[str, World]]:
         """Something of y comes to x."""
         token, view = world.tokens[x][y], world.views[y]
-        if token is not None:
+        if token is not None and (self.stops or self.cut):  # without silences, time does not matter
             yield f"promise of {y} to {x} ends", replace(world, tokens=put2(world.tokens, x, y, None))
         elif self.running(world, y):
             word = Word(view, world.read[y])
@@ -157,7 +177,9 @@ class Search:
             fresh = token.view.number >= world.known[x][y].number
             known = put2(world.known, x, y, token.view) if fresh else world.known
             tokens = put2(world.tokens, x, y, HELD if fresh else None)
-            yield f"{x} holds the promise of {y}", replace(world, known=known, tokens=tokens)
+            named = fresh and self.members[x] in token.view.members
+            woken = world.woken - {x} if named else world.woken
+            yield f"{x} holds the promise of {y}", replace(world, known=known, tokens=tokens, woken=woken)
         if world.known[x][y] != view and y != world.dead and not isinstance(token, Word):
             known, tokens = put2(world.known, x, y, view), put2(world.tokens, x, y, None)
             yield f"{x} reads the view of {y}", replace(world, known=known, tokens=tokens)
@@ -192,7 +214,39 @@ class Search:
         return "; ".join(reversed(names))
 
 
-def test_two_replicas() -> None:
-    path, worlds = Search(2, Rules()).run()
+NOBODY = frozenset[int]()
+ENDS = frozenset({0, 2})
+
+
+@pytest.mark.parametrize(
+    ("replicas", "stops", "dies", "cut", "worlds_min"),
+    [
+        (2, True, True, NOBODY, 1_000),
+        (3, False, True, NOBODY, 1_000),
+        (3, False, False, ENDS, 1_000),
+    ],
+)
+def test_in_no_world_two_act_or_one_acts_unknowingly(
+    replicas: int, stops: bool, dies: bool, cut: frozenset[int], worlds_min: int
+) -> None:
+    path, worlds = Search(replicas, Rules(), stops=stops, dies=dies, cut=cut).run()
     assert path == ""
-    assert worlds > 100
+    assert worlds >= worlds_min
+
+
+@pytest.mark.parametrize(
+    ("search", "says"),
+    [
+        (
+            Search(2, Rules(promise=False, admitted=False), stops=True),
+            "1 gives 0 up; 0 goes on; [0, 1] may act at once",
+        ),
+        (Search(2, Rules(admitted=False), stops=True), "may act at once"),
+        (Search(3, Rules(closure=False), cut=ENDS), "may act at once"),
+        (Search(3, Rules(flush=False), dies=True), "has not read the claim"),
+    ],
+    ids=["promise", "admitted", "closure", "flush"],
+)
+def test_without_a_rule_the_search_finds_a_way(search: Search, says: str) -> None:
+    path, _ = search.run()
+    assert says in path
