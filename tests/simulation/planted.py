@@ -207,17 +207,6 @@ def promise_not_needed(patch: Patch) -> None:
     patch.setattr(Membership, "act_until", lambda self: math.inf if self.settled else -math.inf)
 
 
-def flush_off(patch: Patch) -> None:
-    """A promise counts although we have not read all that was read by whoever gave it."""
-    flush = Peer._flush
-
-    def careless(self: Peer, now: float) -> None:
-        flush(self, now)
-        self.contact = self.confirmed
-
-    patch.setattr(Peer, "_flush", careless)
-
-
 def closure_off(patch: Patch) -> None:
     """Only our own view is in play."""
 
@@ -285,7 +274,18 @@ def reunion_adopts_itself(patch: Patch) -> None:
 
 def sleep_not_noticed(patch: Patch) -> None:
     """Whoever slept goes on as if nothing had happened."""
-    patch.setattr(Membership, "_unsettle", lambda self, now: None)
+    unsettle = Membership._unsettle
+
+    def unless_slept(self: Membership, why: str) -> None:
+        if not why.startswith("slept"):
+            unsettle(self, why)
+
+    patch.setattr(Membership, "_unsettle", unless_slept)
+
+
+def admission_not_needed(patch: Patch) -> None:
+    """A member that never admitted us is dropped like any other: what it did alone meanwhile, nobody need have read."""
+    patch.setattr(Membership, "_may_have_acted_alone", lambda self, member, gone: False)
 
 
 def late_tick_is_their_silence(patch: Patch) -> None:
