@@ -154,6 +154,9 @@ class Document:
         for delta in parsed.deltas:
             if delta.client == self.client_id and delta.end > delta.start:
                 raise UpdateInvalid(f"entries of our own client {self.client_id} that we did not write")
+        clients = len(self._known) + sum(delta.client not in self._known for delta in parsed.deltas)
+        if clients > self.limits.known_clients_max:
+            raise UpdateInvalid(f"{clients} client ids in one document; the limit is {self.limits.known_clients_max}")
         return self._apply(parsed.deltas)
 
     def truncate(self, log: str, count: int) -> Change:

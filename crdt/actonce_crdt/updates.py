@@ -50,6 +50,8 @@ class Limits:
 
     update_bytes_max: int = 64 * 1024 * 1024
     clients_max: int = 65_536
+    known_clients_max: int = 60_000
+    """Client ids in the whole document: a state vector of it has to fit into one message."""
     blocks_max: int = 262_144
     entry_bytes_max: int = ENTRY_BYTES_MAX
 

@@ -33,6 +33,9 @@ MESSAGE_BYTES_MAX = 256 * 1024 * 1024
 DRAIN_AGAIN_S = 0.02
 """Between two looks whether a link has room for more of a large message."""
 
+PUSH_HEAD = encode(Push(b""))[:2]
+"""How every push begins: anything else of that size could unpack into far more memory than it has bytes."""
+
 PEERS_MAX = 1024
 """Addresses that we learn from others and dial."""
 
@@ -156,6 +159,8 @@ class Gossip:
                 if whole is None:
                     self._membership.hear(link.peer.name)
                     return
+                if not whole.startswith(PUSH_HEAD):
+                    raise MessageInvalid("only a push may come in chunks")
                 message = decode(whole)
         except MessageInvalid as error:
             self._refuse(line, str(error))

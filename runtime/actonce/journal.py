@@ -44,7 +44,7 @@ class Recovered:
     """In order of appending."""
     view: bytes | None
     new: bool
-    """There was no journal here before."""
+    """Nothing is in it: it was just made, or its replica ended before it had settled."""
 
 
 class Journal(Protocol):

@@ -145,8 +145,8 @@ class Membership:
         Silence is counted in our own active time: a look that comes late (we were stopped, asleep or starved) counts
         as one tick only. Waiting longer for others is always safe.
 
-        And if we slept for a contact window in all since we were last in contact with everybody, others may have
-        given us up, acted, and died before we woke: then we settle anew, as after a restart (rule 0).
+        And if we slept while we were out of contact for as long as it takes to be suspected, others may have given us
+        up, acted, and died before we woke: then we settle anew, as after a restart (rule 0).
         """
         passed, most = now - self._ticked, 2 * self.settings.tick_s
         self._active += min(passed, most)
@@ -155,12 +155,17 @@ class Membership:
         if self._missed and self.settled:
             if self.act_until() > now:
                 self._missed = 0.0
-            elif self._missed >= self.settings.contact_window_s:
+            elif self._missed >= 3 * self.settings.heartbeat_s and now - self._in_touch() >= self.settings.suspicion_s:
                 self._unsettle(f"slept for {self._missed:.1f} s")
+
+    def _in_touch(self) -> float:
+        """The date of the oldest promise of a member."""
+        others = (self.peers.get(member.name) for member in self.view.members - {self.me})
+        return min((peer.contact if peer is not None else -math.inf for peer in others), default=math.inf)
 
     def _unsettle(self, why: str) -> None:
         self._note(f"{why}: acts again once it has synced")
-        self._missed = 0.0
+        self._missed, self.durable = 0.0, 0
         self.settled, self._last, self._new, self._started = None, self.view, False, self._ticked
         self.version += 1
         self._on_unsettled()
@@ -200,7 +205,7 @@ class Membership:
         peer = self.peers.get(member.name)
         if peer is None or peer.member != member or peer.view is None or self.me in peer.view.members:
             return False
-        return not (peer.view.members & self.in_play()) - gone
+        return not (peer.view.members & self.in_play()) - gone - self._dead
 
     def _know(self, member: Member) -> bool:
         """Start to count its silence, if we never heard of it. False if we know a later incarnation."""
@@ -216,7 +221,9 @@ class Membership:
         settings, peer = self.settings, self.peers.get(member.name)
         window = peer.about.contact_window_s if peer is not None and peer.about is not None else 0.0
         outlast = window * (1 + settings.clock_rate_error_max) + settings.tick_s - settings.grace_s
-        return max(settings.suspicion_s, outlast)
+        # Who never held us to be live has promised nothing: it may act without us while we count its silence.
+        stranger = peer is None or peer.member != member or not peer.promises(self.me)
+        return max(settings.suspicion_s, outlast) + (settings.grace_s if stranger else 0.0)
 
     # Views
 

@@ -24,6 +24,8 @@ VIEW_NUMBER_MAX = 2**50
 CHUNKS_MAX = 4096
 """Parts of one message."""
 
+ADDRESS_CHARS_MAX = 255
+
 CLIENTS_MAX = 65_536
 """Client ids in one heartbeat's changes of a state vector."""
 
@@ -133,7 +135,7 @@ def decode(frame: bytes) -> Message:
                 return Heartbeat(sent, echo, view, digest, read, tuple(refused))
             case [2, int(number), list(members), list(lingering), bool(settled), bool(leaving), list(addresses)]:
                 _check(0 <= number <= VIEW_NUMBER_MAX)
-                _check(len(addresses) <= MEMBERS_MAX and all(isinstance(a, str) for a in addresses))
+                _check(len(addresses) <= MEMBERS_MAX and all(_is_address(a) for a in addresses))
                 announced = View(number, _read_members(members), _read_members(lingering))
                 return Announce(announced, settled, leaving, tuple(addresses))
             case [3, bytes(update)]:
@@ -170,6 +172,10 @@ def _read_members(rows: list[Any]) -> frozenset[Member]:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= ADDRESS_CHARS_MAX
 
 
 def _check(ok: bool) -> None:

@@ -12,6 +12,7 @@ Not promised: once in the world. Between "the sink did it" and "we know it" ther
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,8 +73,8 @@ class Outbox:
         self._now, self._ledger, self._membership, self._gate = now, ledger, membership, gate
         self._pending: list[_Pending] = []
         self._at_gate: list[tuple[Run, Callable[[], None]]] = []
-        self._tried: set[tuple[str, int]] = set()
-        """(effect, epoch) that this process may have published."""
+        self._tried: Counter[tuple[str, int]] = Counter()
+        """(effect, epoch) -> publishes of this process whose outcome is not known."""
 
     def prepare(self, run: Run, key: str, sink: str, body: bytes, reply: Callable[[Plan], None]) -> None:
         """What to do about this effect; `reply` comes when it may be done."""
@@ -86,7 +87,7 @@ class Outbox:
             reply(Replay(None))
         elif effect is None or effect.intent is None:
             self._intend(run, key, sink, body, reply)
-        elif (key, run.epoch) not in self._tried and self._is_own(run, effect.intent):
+        elif self._tried[key, run.epoch] <= 0 and self._is_own(run, effect.intent):
             self._again(run, key, effect.intent, body, reply)
         else:
             reply(self._settle(run, effect.intent))
@@ -112,15 +113,15 @@ class Outbox:
 
     def leaving(self, run: Run, key: str) -> None:
         """The effect is past the gate: from here on its outcome is unknown until the sink answers."""
-        self._tried.add((key, run.epoch))
+        self._tried[key, run.epoch] += 1
 
     def refused(self, run: Run, key: str) -> None:
-        """The sink surely did not do it."""
-        self._tried.discard((key, run.epoch))
+        """The sink surely did not do what left last. What left before that, and is unknown, stays so."""
+        self._tried[key, run.epoch] -= 1
 
     def done(self, run: Run, key: str, receipt: bytes, settled: str | None, reply: Callable[[], None]) -> None:
         """The sink did it. `settled` says how a doubt ended, if it was one. `reply` comes when that is on disk."""
-        self._tried.discard((key, run.epoch))
+        del self._tried[key, run.epoch]
         if settled is not None:
             self._doubt(run, key, settled)
         me = self._membership.me.name
@@ -129,7 +130,7 @@ class Outbox:
 
     def skipped(self, run: Run, key: str, reply: Callable[[], None]) -> None:
         """A doubt that will not be sent again, by rule."""
-        self._tried.discard((key, run.epoch))
+        del self._tried[key, run.epoch]
         self._doubt(run, key, "skipped")
         self._ledger.when_durable(reply)
 

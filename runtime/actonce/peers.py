@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from actonce.errors import MessageInvalid
-from actonce.messages import Announce, Heartbeat
+from actonce.messages import CLIENTS_MAX, Announce, Heartbeat
 from actonce.ownership import Member, View
 from actonce.world import ProcessId
 
@@ -122,6 +122,8 @@ class Peer:
         """It has integrated these clocks. Its digest from before says nothing any more."""
         self.digest = b""
         for client, clock in clocks.items():
+            if client not in self.read and len(self.read) >= CLIENTS_MAX:
+                continue  # no mesh has so many: a faulty peer must not fill our memory
             self.read[client] = max(clock, self.read.get(client, 0))
             if clock > mine.get(client, 0):
                 self.behind.add(client)

@@ -74,17 +74,22 @@ class Effect:
     async def _publish(self, body: bytes, settled: str | None) -> Json:
         """Through the gate and out."""
         desk, run, key = self.desk, self.run, self.key
+        left = False
 
         def gate() -> None:
+            nonlocal left
             desk.gate.check(run)
-            desk.tell(lambda: desk.outbox.leaving(run, key))
+            if not left:  # a sink may ask more than once
+                left = True
+                desk.tell(lambda: desk.outbox.leaving(run, key))
 
         try:
             receipt = await self.sink.publish(unpack_value(body), key, run.epoch, gate)
-        except SinkRefused:
-            desk.tell(lambda: desk.outbox.refused(run, key))
+        except (SinkRefused, GateClosed):
+            if left:
+                desk.tell(lambda: desk.outbox.refused(run, key))
             raise
-        except (SinkUnknown, GateClosed):
+        except SinkUnknown:
             raise
         except Exception as error:  # a sink that breaks its contract may have done anything
             raise SinkUnknown(f"{type(error).__name__}: {error}") from error

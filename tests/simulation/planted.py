@@ -288,18 +288,6 @@ def admission_not_needed(patch: Patch) -> None:
     patch.setattr(Membership, "_may_have_acted_alone", lambda self, member, gone: False)
 
 
-def late_tick_is_their_silence(patch: Patch) -> None:
-    """Time that we slept through counts as silence of the others."""
-    look = Membership.look
-
-    def look_late(self: Membership, now: float) -> None:
-        late_s = max(0.0, now - self._ticked - 2 * self.settings.tick_s)
-        look(self, now)
-        self._active += late_s
-
-    patch.setattr(Membership, "look", look_late)
-
-
 # Effects
 
 

@@ -168,7 +168,9 @@ def open_store(folder: Path, agent: str, replica: str) -> tuple[Store, Recovered
             journal_store.create(path, agent=agent, replica=replica, journal_id=secrets.token_hex(16))
         recovered, seq = journal_store.read(path, agent=agent, replica=replica)
         first = int(time.time() * 1000)  # above those of a journal of this name that was lost before
-        recovered = replace(recovered, incarnation=first if new else recovered.incarnation + 1, new=new)
+        # A process that died before its first view was on disk leaves a journal that is as good as new.
+        empty = not recovered.updates and recovered.view is None
+        recovered = replace(recovered, incarnation=first if new else recovered.incarnation + 1, new=empty)
         store = Store(path, seq)
         try:
             store.append([Row("opened", str(recovered.incarnation).encode())])

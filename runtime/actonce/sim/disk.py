@@ -29,7 +29,7 @@ class Disk:
             incarnation=self.incarnation,
             updates=tuple(row.data for row in self.rows if row.kind == UPDATE),
             view=views[-1] if views else None,
-            new=self.incarnation == 1,
+            new=not self.rows,
         )
 
     def crash(self) -> None:
