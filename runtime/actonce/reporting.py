@@ -36,7 +36,7 @@ def degraded(engine: Engine) -> list[str]:
         facts.append(f"not settled: does not act until it has synced with {waits}")
     elif membership.settled.name == "ALONE":
         facts.append("acts alone since its start: the replicas of its last view did not come")
-    for member in sorted(membership.required()):
+    for member in sorted(membership.required()) if membership.settled is not None else []:
         peer = membership.peers.get(member.name)
         if peer is None or not peer.linked:
             facts.append(f"no link to {member.name}")
