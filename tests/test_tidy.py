@@ -32,10 +32,10 @@ PACKAGES = {
 # never in a circle). A folder stands for all of its modules; `actonce` itself is runtime/actonce/__init__.py.
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "ownership"),
-    ("journal", "messages", "settings", "world"),
+    ("envelopes", "journal", "messages", "settings", "world"),
     ("agent", "http_sink", "http_stream", "loading", "sinks"),
     ("asking", "ledger", "peers", "running"),
-    ("deaths", "gossip", "membership", "settling"),
+    ("deaths", "gossip", "lines", "membership", "routes", "settling", "suspicion"),
     ("claims", "executor", "inbox", "outbox"),
     ("context", "desk", "engine", "job", "performing"),
     ("edge",),

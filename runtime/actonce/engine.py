@@ -26,10 +26,12 @@ from actonce.messages import Announce, decode, encode
 from actonce.outbox import Outbox
 from actonce.ownership import Member, View
 from actonce.peers import About
+from actonce.routes import Routes
 from actonce.running import Gate, Run
 from actonce.settings import Settings
 from actonce.world import Cancel, World
 from actonce_crdt import Claim, CrdtError
+from actonce_transports import Identity
 
 NOTES_MAX = 1_000
 """Remembered events of the replica's own story, newest last."""
@@ -97,6 +99,7 @@ class Engine:
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
         self.gossip = self._make_gossip()
+        self.routes = Routes(world, settings, Identity(name, self.about.encode()), self.gossip, self.note)
         self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
         self._recovered = recovered
 
@@ -119,6 +122,8 @@ class Engine:
             self.about,
             self.ledger,
             self.membership,
+            seek=lambda name: self.routes.seek(name),
+            on_word=self._close_gate,
             on_contact=self.wake,
             on_ended=self._ended,
             on_denied=self._denied,
@@ -127,7 +132,7 @@ class Engine:
         )
 
     def start(self) -> None:
-        """Recover from the journal and begin to tick. The transport is started by the caller, with `gossip`.
+        """Recover from the journal and begin to tick. The transport is started by the caller, with `routes`.
 
         Raises:
             ActonceError: the journal's content does not pass the document's checks.
@@ -187,6 +192,7 @@ class Engine:
         if now >= self._beats_at:
             self._beats_at = now + self.settings.heartbeat_s - self.settings.tick_s / 2
             self.gossip.beat()
+            self.routes.beat()
         self._pump()
         self.world.call_later(self.settings.tick_s, self._tick)
 
@@ -229,8 +235,11 @@ class Engine:
 
     def _view_changed(self, view: View) -> None:
         # In a later turn, so that entries written under the old view are on disk, and pushed, before the new view.
-        self.gate.until = self.membership.act_until()
+        self._close_gate()
         self.world.call_soon(lambda: self._store_view(view))
+
+    def _close_gate(self) -> None:
+        self.gate.until = min(self.gate.until, self.membership.act_until())
 
     def _store_view(self, view: View) -> None:
         if view is self.membership.view:

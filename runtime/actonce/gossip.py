@@ -11,48 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import islice
 
 from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
+from actonce.lines import Line, frames
 from actonce.membership import Membership
-from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Message, Push, decode, encode
+from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Message, Push
 from actonce.peers import About
 from actonce.settings import Settings
 from actonce.world import World
 from actonce_crdt import DocumentPoisoned, StateVectorInvalid, UpdateGap, UpdateInvalid, parse_state_vector
-from actonce_transports import FRAME_BYTES_MAX, QUEUE_BYTES_MAX, End, Identity, Link, Reach, TransportError
-
-CHUNK_BYTES = FRAME_BYTES_MAX - 1024
-MESSAGE_BYTES_MAX = 256 * 1024 * 1024
-"""A message in chunks: the largest difference between two documents that one answer may carry."""
-
-DRAIN_AGAIN_S = 0.02
-"""Between two looks whether a link has room for more of a large message."""
-
-PUSH_HEAD = encode(Push(b""))[:2]
-"""How every push begins: anything else of that size could unpack into far more memory than it has bytes."""
+from actonce_transports import End, Identity, Link, Reach, TransportError
 
 PEERS_MAX = 1024
 """Addresses that we learn from others and dial."""
-
-
-@dataclass(slots=True)
-class Line:
-    """One live link and what we said on it."""
-
-    link: Link
-    about: About
-    told: dict[int, int] = field(default_factory=dict)
-    """Our state vector as the peer knows it from our heartbeats on this link."""
-    parts: list[bytes] = field(default_factory=list)
-    parts_bytes: int = 0
-    backlog: deque[bytes] = field(default_factory=deque)
-    """Parts of large messages that wait for room in the link's queue."""
-    asked_at: float = -math.inf
 
 
 class Gossip:
@@ -66,6 +41,8 @@ class Gossip:
         ledger: Ledger,
         membership: Membership,
         *,
+        seek: Callable[[str], None],
+        on_word: Callable[[], None],
         on_contact: Callable[[], None],
         on_ended: Callable[[About, str], None],
         on_denied: Callable[[str, str], None],
@@ -74,6 +51,8 @@ class Gossip:
     ) -> None:
         """
         Args:
+            seek: called at each heartbeat for a peer that does not answer: look for another way to it.
+            on_word: somebody announced a view, perhaps one without us.
             on_contact: something came that may let us act.
             on_ended: the link of this replica (its `About`, its name) was read to its end.
             on_denied: a peer at this address refused us for this reason.
@@ -81,6 +60,9 @@ class Gossip:
         """
         self._world, self._settings, self._about = world, settings, about
         self._ledger, self._membership = ledger, membership
+        self._seek, self._on_word = seek, on_word
+        self._silent: Counter[str] = Counter()
+        """Heartbeats for which there was no link to a replica in play."""
         self._on_contact, self._on_ended, self._on_denied = on_contact, on_ended, on_denied
         self._on_failed, self._note = on_failed, note
         self.lines: dict[str, Line] = {}
@@ -115,17 +97,20 @@ class Gossip:
 
     def link_up(self, link: Link) -> None:
         """A new link, perhaps in place of an old one: say who we hold to be live, and ask for all that we lack."""
-        line = Line(link, About.decode(link.peer.about))
+        line = Line(self._world, link, About.decode(link.peer.about), self.counts, self._is_live)
         known = self._membership.peers.get(link.peer.name)
         if known is not None and known.member.incarnation > line.about.incarnation:
             link.close()  # it was on its way when its process ended; the next one is here already
             return
-        self.lines[link.peer.name] = line
         self._membership.look(self._world.now())
         self._membership.met(link.peer.name, line.about)
-        self._send(line, self._announcement())
+        self.lines[link.peer.name] = line
+        line.send(self._announcement())
         self._send_heartbeat(line)
         self.ask(link.peer.name)
+
+    def _is_live(self, line: Line) -> bool:
+        return self.lines.get(line.name) is line
 
     def link_down(self, link: Link, end: End) -> None:
         """A link ended. Only reading it to its end says anything about the peer's life."""
@@ -153,31 +138,30 @@ class Gossip:
             return
         self._membership.look(self._world.now())
         try:
-            message = decode(data)
-            if isinstance(message, Chunk):
-                whole = self._assemble(line, message)
-                if whole is None:
-                    self._membership.hear(link.peer.name)
-                    return
-                if not whole.startswith(PUSH_HEAD):
-                    raise MessageInvalid("only a push may come in chunks")
-                message = decode(whole)
+            message = line.receive(data)
         except MessageInvalid as error:
             self._refuse(line, str(error))
             return
-        self._take(link.peer.name, line, message)
+        if message is None:
+            self._membership.hear(link.peer.name)
+        else:
+            self._take(link.peer.name, line, message)
 
     def _take(self, name: str, line: Line, message: Message) -> None:
         membership, now = self._membership, self._world.now()
         match message:
             case Heartbeat():
-                first = membership.hear(name).their_sent == -math.inf
+                peer = membership.hear(name)
+                first, answered = peer.their_sent == -math.inf, peer.echoed
                 membership.heartbeat(name, message, self._ledger.state_vector(), now)
+                if peer.echoed > answered:
+                    line.unanswered = 0
                 if first:
                     self._send_heartbeat(line)
                 self._on_contact()
             case Announce():
                 membership.announce(name, message)
+                self._on_word()  # before we answer: whoever removed us acts on that answer
                 self._discover(message.addresses)
                 self._send_heartbeat(line)
                 self._on_contact()
@@ -201,9 +185,9 @@ class Gossip:
 
     def push(self, update: bytes) -> None:
         """Send an update, which is on disk, to every linked peer. A peer with a full queue will ask for it."""
-        frames = self._frames(Push(update))
+        parts = frames(Push(update))
         for line in self.lines.values():
-            self._send_frames(line, frames)
+            line.send_frames(parts)
 
     def ask(self, name: str) -> None:
         """Ask a peer for all that we lack, unless we just did."""
@@ -211,14 +195,14 @@ class Gossip:
         if now - line.asked_at >= self._settings.ask_again_s:
             line.asked_at = now
             self.counts["asks"] += 1
-            self._send(line, Ask(self._ledger.document.encoded_state_vector()))
+            line.send(Ask(self._ledger.document.encoded_state_vector()))
 
     def _integrate(self, name: str, line: Line, update: bytes) -> None:
         try:
             self._ledger.integrate(update)
         except UpdateGap:
             self.counts["gaps"] += 1
-            if not line.parts:  # else what is missing is just coming in
+            if not line.receiving:  # else what is missing is just coming in
                 self.ask(name)
             return
         except UpdateInvalid as error:
@@ -237,7 +221,7 @@ class Gossip:
         for name in acks:
             line = self.lines.get(name)
             if line is not None:
-                self._send(line, Ack(vector.get(line.about.client, 0)))
+                line.send(Ack(vector.get(line.about.client, 0)))
 
     def _answer(self, line: Line, state_vector: bytes) -> None:
         try:
@@ -250,18 +234,33 @@ class Gossip:
         difference = self._ledger.document.diff(theirs)
         if len(difference) > 2:
             # It may hold entries of ours that are not on disk yet.
-            self._ledger.when_durable(lambda: self._send_frames(line, self._frames(Push(difference))))
+            self._ledger.when_durable(lambda: self._send_difference(line, difference))
+
+    def _send_difference(self, line: Line, difference: bytes) -> None:
+        if self._is_live(line):
+            line.send(Push(difference))
 
     # Heartbeats and views
 
     def beat(self) -> None:
         """A heartbeat to every linked peer, and a look at who lags."""
+        self._look_for_ways()
         for name, line in list(self.lines.items()):
+            line.unanswered += 1
             self._send_heartbeat(line)
             peer, now = self._membership.peers[name], self._world.now()
             lags = now - peer.behind_since >= self._settings.ask_again_s or self._diverged(name)
-            if lags and not line.parts:
+            if lags and not line.receiving:
                 self.ask(name)
+
+    def _look_for_ways(self) -> None:
+        """Counted in our own heartbeats, not in time: one that we did not send for being stopped was not answered."""
+        for member in sorted(self._membership.in_play() - {self._membership.me}):
+            line = self.lines.get(member.name)
+            self._silent[member.name] = 0 if line is not None else self._silent[member.name] + 1
+            missed = line.unanswered if line is not None else self._silent[member.name]
+            if missed * self._settings.heartbeat_s >= self._settings.contact_window_s / 2:
+                self._seek(member.name)
 
     def _diverged(self, name: str) -> bool:
         """Equal state vectors with different digests: some deletion, or worse, is missing on one side."""
@@ -272,13 +271,13 @@ class Gossip:
     def announce(self) -> None:
         """Our view changed (and is on disk): tell everybody, with a heartbeat that makes it count."""
         for line in list(self.lines.values()):
-            self._send(line, self._announcement())
+            line.send(self._announcement())
             self._send_heartbeat(line)
 
     def goodbye(self) -> None:
         """We have stopped acting for good."""
         for line in list(self.lines.values()):
-            self._send(line, Bye())
+            line.send(Bye())
 
     def _announcement(self) -> Announce:
         addresses = tuple(sorted({line.about.address for line in self.lines.values() if line.about.address}))
@@ -297,9 +296,10 @@ class Gossip:
             self._membership.announced.number,
             self._ledger.document.digest,
             news,
+            peer.view.number if peer.view is not None and peer.member in self._membership.view.members else 0,
             tuple(sorted(name for name, peer in self._membership.peers.items() if peer.refuses)),
         )
-        if line.link.send(encode(beat)):
+        if line.send(beat):
             line.told.update(news)
 
     def _discover(self, addresses: tuple[str, ...]) -> None:
@@ -308,62 +308,6 @@ class Gossip:
                 self._discovered.add(address)
                 with contextlib.suppress(TransportError):  # no address, or not one that we may dial
                     self._world.transport.dial(address)
-
-    # Frames
-
-    def _send(self, line: Line, message: Message) -> None:
-        self._send_frames(line, self._frames(message))
-
-    def _send_frames(self, line: Line, frames: list[bytes]) -> None:
-        if len(frames) > 1:
-            idle = not line.backlog
-            line.backlog.extend(frames)
-            if idle:
-                self._drain(line)
-        else:
-            self._send_frame(line, frames[0])
-
-    def _send_frame(self, line: Line, frame: bytes) -> bool:
-        if not line.link.send(frame):
-            self.counts["overflows"] += 1
-            return False
-        self.counts["frames_sent"] += 1
-        self.counts["bytes_sent"] += len(frame)
-        return True
-
-    def _drain(self, line: Line) -> None:
-        """Feed the link with what waits, leaving half of its queue to everything else."""
-        if self.lines.get(line.link.peer.name) is not line:
-            return
-        while line.backlog and line.link.queued_bytes < QUEUE_BYTES_MAX // 2:
-            if not self._send_frame(line, line.backlog[0]):
-                break
-            line.backlog.popleft()
-        if line.backlog:
-            self._world.call_later(DRAIN_AGAIN_S, lambda: self._drain(line))
-
-    def _frames(self, message: Message) -> list[bytes]:
-        whole = encode(message)
-        if len(whole) <= CHUNK_BYTES:
-            return [whole]
-        parts = [whole[at : at + CHUNK_BYTES] for at in range(0, len(whole), CHUNK_BYTES)]
-        return [encode(Chunk(index, len(parts), part)) for index, part in enumerate(parts)]
-
-    def _assemble(self, line: Line, chunk: Chunk) -> bytes | None:
-        if chunk.index == 0:
-            line.parts, line.parts_bytes = [], 0
-        if chunk.index != len(line.parts):
-            line.parts, line.parts_bytes = [], 0  # the rest of a message whose start was dropped from a full queue
-            return None
-        line.parts.append(chunk.part)
-        line.parts_bytes += len(chunk.part)
-        if line.parts_bytes > MESSAGE_BYTES_MAX:
-            raise MessageInvalid(f"a message in chunks is larger than {MESSAGE_BYTES_MAX} bytes")
-        if chunk.index + 1 < chunk.count:
-            return None
-        whole = b"".join(line.parts)
-        line.parts, line.parts_bytes = [], 0
-        return whole
 
     def _refuse(self, line: Line, reason: str) -> None:
         """Bytes that no correct replica sends: count, say so, and drop the link. Anti-entropy starts over."""

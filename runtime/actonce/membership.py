@@ -19,6 +19,15 @@ from actonce.ownership import Member, View, in_play, required
 from actonce.peers import About, Peer
 from actonce.settings import Settings
 from actonce.settling import Settled, Waited, try_settle
+from actonce.suspicion import (
+    is_late,
+    look_at_answers,
+    may_accuse,
+    may_return,
+    removed,
+    silence_s,
+    suspicion_s,
+)
 
 HEARD_NUMBER_MAX = 2**48
 """A faulty peer that announces a higher number must not drive ours beyond what others accept."""
@@ -57,6 +66,9 @@ class Membership:
         self._active = 0.0
         self._missed = 0.0
         self._removed: set[Member] = set()
+        """Left the view for silence or lateness, and have not come back."""
+        self._accused: dict[Member, int] = {}
+        """Lingering for lateness, until they have read our view of this number."""
         self._dead: set[Member] = set()
         self._in_play: frozenset[Member] | None = None
         self._required: frozenset[Member] = frozenset()
@@ -123,7 +135,9 @@ class Membership:
     def _certain(self, name: str) -> None:
         """Certain death: link read to its end and a refusal, confirmed by another member where there is one."""
         peer = self.peers.get(name)
-        if peer is None or not peer.refuses or peer.member not in self.view.members | self.view.lingering:
+        if peer is None or not peer.refuses or peer.linked:
+            return
+        if peer.member not in self.view.members | self.view.lingering:
             return
         others = self.view.members - {self.me, peer.member}
         if not others or any(name in self.peers[m.name].refused for m in others if m.name in self.peers):
@@ -153,10 +167,18 @@ class Membership:
         self._missed += max(0.0, passed - most)
         self._ticked = now
         if self._missed and self.settled:
-            if self.act_until() > now:
+            if self._is_cut_off_alone():
+                if self._missed >= 3 * self.settings.heartbeat_s:
+                    self._unsettle(f"slept for {self._missed:.1f} s while it was cut off")
+            elif self.act_until() > now:
                 self._missed = 0.0
             elif self._missed >= 3 * self.settings.heartbeat_s and now - self._in_touch() >= self.settings.suspicion_s:
                 self._unsettle(f"slept for {self._missed:.1f} s")
+
+    def _is_cut_off_alone(self) -> bool:
+        """Nobody's promise is needed here, and somebody who may live needs none of ours."""
+        apart = self._removed - self._dead - self.view.members
+        return bool(apart) and not self.required()
 
     def _in_touch(self) -> float:
         """The date of the oldest promise of a member."""
@@ -174,22 +196,47 @@ class Membership:
         """Suspect, give up, settle, admit."""
         self.look(now)
         if self.settled:
-            self._give_up()
+            self._give_up(now)
         self._progress(now)
 
-    def _give_up(self) -> None:
+    def _give_up(self, now: float) -> None:
         silent = {m for m in self.view.members - {self.me} if self._silence(m) >= self._suspicion_s(m)}
-        over = {m for m in self.view.lingering if self._silence(m) >= self._suspicion_s(m) + self.settings.grace_s}
-        if silent or over:
-            for member in sorted(silent):
-                self._note(f"{member.name} is silent: it leaves the view, and keeps its tasks for a grace")
-            for member in sorted(over):
-                self._note(f"{member.name} stayed silent for the grace: its tasks may be taken over")
-            self._removed |= silent
-            for peer in self.peers.values():
-                if peer.member in silent:
-                    peer.round_trips = 0
-            self._drop(frozenset(silent), (self.view.lingering - over) | silent)
+        late = self._late(now) - silent - self._accused.keys()
+        over = {m for m in self.view.lingering if self._is_over(m)}
+        if not (silent or late or over):
+            return
+        for member in sorted(silent):
+            self._note(f"{member.name} is silent: it leaves the view, and keeps its tasks for a grace")
+        for member in sorted(late):
+            self._note(f"{member.name} answers too late: it leaves the view until it is fast again")
+        for member in sorted(over):
+            slow = self._accused.pop(member, None) is not None and self._silence(member) < self._suspicion_s(member)
+            why = "knows that it is out" if slow else "stayed silent for the grace"
+            self._note(f"{member.name} {why}: its tasks may be taken over")
+        gone = silent | late
+        self._removed |= gone
+        for peer in self.peers.values():
+            if peer.member in gone & self.view.members:
+                removed(peer, self._active)
+        self._drop(frozenset(gone), (self.view.lingering - over) | gone)
+        self._accused |= dict.fromkeys(late, self.view.number)
+
+    def _late(self, now: float) -> set[Member]:
+        """Members to accuse."""
+        late = set()
+        for member in (self.view.members | self.view.lingering) - {self.me}:
+            peer = self.peers.get(member.name)
+            if peer is not None and peer.member == member:
+                look_at_answers(self.settings, peer, now, self._active)
+                if is_late(self.settings, peer, self._active):
+                    late.add(member)
+        return late if late and may_accuse(self.in_play(), frozenset(late)) else set()
+
+    def _is_over(self, member: Member) -> bool:
+        number, peer = self._accused.get(member), self.peers.get(member.name)
+        if number is not None and peer is not None and peer.member == member and peer.has_heard >= number:
+            return True
+        return self._silence(member) >= self._suspicion_s(member) + self.settings.grace_s
 
     def _drop(self, gone: frozenset[Member], lingering: frozenset[Member]) -> None:
         """Remove members. Whoever was in play only by their views comes into ours: it may be as alive as we are."""
@@ -203,7 +250,12 @@ class Membership:
     def _may_have_acted_alone(self, member: Member, gone: frozenset[Member]) -> bool:
         """Whether a member that we lose had not admitted us: what it did last, nobody who is left need have read."""
         peer = self.peers.get(member.name)
-        if peer is None or peer.member != member or peer.view is None or self.me in peer.view.members:
+        if peer is None or peer.member != member:
+            return False
+        if peer.view is None:  # we know it from others only: with the last of them goes the last who could tell
+            rest = [self.peers.get(other.name) for other in self.view.members - gone - self._dead - {self.me}]
+            return all(other is None or other.view is None for other in rest)
+        if self.me in peer.view.members:
             return False
         return not (peer.view.members & self.in_play()) - gone - self._dead
 
@@ -213,17 +265,10 @@ class Membership:
         return peer.member == member
 
     def _silence(self, member: Member) -> float:
-        peer = self.peers.get(member.name)
-        return self._active - peer.heard if peer is not None and peer.member == member else math.inf
+        return silence_s(self.peers.get(member.name), member, self._active)
 
     def _suspicion_s(self, member: Member) -> float:
-        """Stretched where the member announced a longer contact window than ours: silence must outlast it."""
-        settings, peer = self.settings, self.peers.get(member.name)
-        window = peer.about.contact_window_s if peer is not None and peer.about is not None else 0.0
-        outlast = window * (1 + settings.clock_rate_error_max) + settings.tick_s - settings.grace_s
-        # Who never held us to be live has promised nothing: it may act without us while we count its silence.
-        stranger = peer is None or peer.member != member or not peer.promises(self.me)
-        return max(settings.suspicion_s, outlast) + (settings.grace_s if stranger else 0.0)
+        return suspicion_s(self.settings, self.me, self.peers.get(member.name), member)
 
     # Views
 
@@ -242,6 +287,9 @@ class Membership:
         if joining - self.view.members:
             for member in sorted(joining - self.view.members):
                 self._note(f"{member.name} is a member (incarnation {member.incarnation})")
+                self.peers[member.name].admitted = self._active
+                self._removed.discard(member)
+                self._accused.pop(member, None)
             self._change(self.view.members | joining, self.view.lingering - joining)
 
     def _waited(self, waited_s: float) -> Waited:
@@ -267,13 +315,11 @@ class Membership:
         self._change(frozenset(current), frozenset())
 
     def _admissible(self, peer: Peer, now: float) -> bool:
-        needed = self.settings.reentry_round_trips if peer.member in self._removed else 1
         return (
             peer.linked
             and peer.settled
             and peer.member not in self._dead
-            and peer.round_trips >= needed
-            and now - peer.contact < self.settings.contact_window_s
+            and may_return(self.settings, peer, now)
         )
 
     def _change(self, members: frozenset[Member], lingering: frozenset[Member]) -> None:
@@ -322,13 +368,15 @@ class Membership:
             until = min(until, peer.contact + self.settings.contact_window_s)
         return until
 
-    def able(self, kind: str) -> Callable[[str], bool]:
-        """Which replicas may be given a task of this kind: with a handler, not leaving; unknown ones count as able."""
+    def able(self, kind: str) -> Callable[[Member], bool]:
+        """Which members may be given a task of this kind: with a handler, not leaving; unknown ones count as able."""
 
-        def is_able(name: str) -> bool:
-            if name == self.me.name:
+        def is_able(member: Member) -> bool:
+            if member == self.me:
                 return kind in self.kinds and not self.leaving
-            peer = self.peers.get(name)
-            return peer is None or peer.about is None or (kind in peer.about.kinds and not peer.leaving)
+            peer = self.peers.get(member.name)
+            if peer is None or peer.member != member or peer.about is None:
+                return True  # of an earlier process of the name nothing follows: it may have left, this one came
+            return kind in peer.about.kinds and not peer.leaving
 
         return is_able

@@ -67,14 +67,14 @@ def in_play(me: Member, mine: View, announced: Mapping[Member, View]) -> frozens
     return must | lingering | {me}
 
 
-def owner(task: str, members: Iterable[Member], able: Callable[[str], bool]) -> Member | None:
+def owner(task: str, members: Iterable[Member], able: Callable[[Member], bool]) -> Member | None:
     """The member that ranks first for `task` among those that are `able` (have a handler, are not leaving).
 
     Two incarnations of one replica may be in play at once (a restart that not all have seen); they rank equal, and
     the later one is the owner, since a new incarnation voids its predecessor.
     """
     return max(
-        (member for member in members if able(member.name)),
+        (member for member in members if able(member)),
         key=lambda member: (order(task, member.name), member.incarnation),
         default=None,
     )

@@ -79,6 +79,8 @@ class Peer:
     leaving: bool = False
     refused: frozenset[str] = frozenset()
 
+    has_heard: int = 0
+    """Number of the newest view of ours that it read."""
     their_sent: float = -math.inf
     """Newest heartbeat of it that we read, by its clock. Goes back to it as the echo."""
     echoed: float = -math.inf
@@ -88,7 +90,13 @@ class Peer:
     contact: float = -math.inf
     """The same, once we had read all that it had read by then: the date of its promise."""
     round_trips: int = 0
-    """Answered heartbeats since the link came up."""
+    """Answered heartbeats since the link came up, or since it was removed from the view."""
+    late_since: float = math.inf
+    """Our active time since which its answers have been older than the contact window."""
+    admitted: float = -math.inf
+    """Our active time when it became a member."""
+    removals: int = 0
+    """How often it was removed for silence or lateness without having stayed for a while."""
 
     read: dict[int, int] = field(default_factory=dict)
     """Its state vector as far as it told us: client id -> clock."""
@@ -111,10 +119,12 @@ class Peer:
         """Take a heartbeat; `mine` is our own state vector."""
         self.their_sent = max(self.their_sent, beat.sent)
         self.refused = frozenset(beat.refused)
+        self.has_heard = max(self.has_heard, beat.heard)
         if self.echoed < beat.echo <= now:
             self.echoed = beat.echo
             self.round_trips += 1
-        self.confirmed = self.echoed
+        if self.view is None or beat.view == self.view.number:  # announcement and heartbeat may go different ways
+            self.confirmed = self.echoed
         self.has_read(beat.read, mine, now)
         self.digest = beat.digest
 

@@ -188,7 +188,7 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "state": task_state(engine, task, state),
         "payload": unpack_value(state.task.payload),
         "result": unpack_value(state.done.result) if state.done else None,
-        "rank": [f"{member.name}{'' if able(member.name) else ' (cannot take it)'}" for member in ranked],
+        "rank": [f"{member.name}{'' if able(member) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
         "story": [_sentence(record) for record in engine.ledger.state.history(task)],
         "notes": [f"{moment(at)} {text}" for at, text in engine.notes if task in text],

@@ -77,6 +77,12 @@ class Settings:
 
 
 LAN = Settings()
+WAN = Settings(heartbeat_s=0.3, contact_window_s=3.0, suspicion_s=3.0, grace_s=2.0, ask_again_s=1.0)
+LAPTOP = Settings(heartbeat_s=0.25, contact_window_s=2.0, suspicion_s=4.0, grace_s=2.0, start_alone_after_s=15.0)
+
+PRESETS = {"lan": LAN, "wan": WAN, "laptop": LAPTOP}
+"""lan: one site, failover by silence in two seconds. wan: round trips up to a second, failover in six. laptop: machines
+that sleep, come and go: suspicion is slow, and one that wakes up alone waits half as long for the others."""
 
 PAYLOAD_BYTES_MAX = 131_072
 """A task's payload, its result and the body of an effect, as canonical msgpack."""

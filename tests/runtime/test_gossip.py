@@ -6,7 +6,8 @@ import pytest
 
 from actonce.agent import Agent
 from actonce.context import Context
-from actonce.gossip import CHUNK_BYTES, PEERS_MAX
+from actonce.gossip import PEERS_MAX
+from actonce.lines import CHUNK_BYTES
 from actonce.messages import Ask, Chunk, Push, encode
 from actonce.settings import PAYLOAD_BYTES_MAX
 from actonce_transports import FRAME_BYTES_MAX, Identity

@@ -71,7 +71,9 @@ class Replica:
     ) -> None:
         """They answer a heartbeat that we sent just now."""
         for member in of:
-            beat = Heartbeat(self.now, self.now if echo is None else echo, 1, DIGEST, read or {}, refused)
+            said = self.it.peers[member.name].view
+            number = said.number if said is not None else 0
+            beat = Heartbeat(self.now, self.now if echo is None else echo, number, DIGEST, read or {}, refused=refused)
             self.it.heartbeat(member.name, beat, {}, self.now)
 
     def run(self, seconds: float, *beating: Member) -> None:
@@ -337,15 +339,22 @@ def test_every_change_that_may_move_an_owner_is_counted() -> None:
 def test_who_can_take_a_task() -> None:
     replica = mesh(B)
     able = replica.it.able("reply")
-    assert able("a")
-    assert able("b")
-    assert able("never met")
-    assert not replica.it.able("other")("a")
-    assert not replica.it.able("other")("b")
+    assert able(A)
+    assert able(B)
+    assert able(Member("never-met", 1))
+    assert not replica.it.able("other")(A)
+    assert not replica.it.able("other")(B)
     replica.it.announce("b", Announce(View(3, frozenset({A, B})), settled=True, leaving=True))
-    assert not able("b")
+    assert not able(B)
     replica.it.leaving = True
-    assert not able("a")
+    assert not able(A)
+
+
+def test_that_an_earlier_process_left_says_nothing_of_a_later_one() -> None:
+    """Simulator, seed 1684: it was no owner for one replica, and was at work for another."""
+    replica = mesh(B)
+    replica.it.announce("b", Announce(View(3, frozenset({A, B})), settled=True, leaving=True))
+    assert replica.it.able("reply")(Member("b", B.incarnation + 1))
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ views = st.builds(
 )
 
 
-def everyone(name: str) -> bool:
+def everyone(member: Member) -> bool:
     return True
 
 
-def only(*names: str) -> Callable[[str], bool]:
-    return lambda name: name in names
+def only(*names: str) -> Callable[[Member], bool]:
+    return lambda member: member.name in names
 
 
 def view(*live: Member, lingering: tuple[Member, ...] = ()) -> View:

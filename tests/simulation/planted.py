@@ -33,6 +33,7 @@ from actonce.outbox import Outbox, Settle
 from actonce.ownership import Member, View
 from actonce.peers import Peer
 from actonce.performing import Effect
+from actonce.routes import Routes
 from actonce.running import Gate
 from actonce.settings import Settings
 from actonce.settling import Settled
@@ -216,6 +217,7 @@ def closure_off(patch: Patch) -> None:
     def mine_required(me: Member, mine: View, announced: Mapping[Member, View]) -> frozenset[Member]:
         return mine.members - mine.lingering - {me}
 
+    patch.setattr(Routes, "seek", lambda self, name: None)  # a third that passes messages on keeps the views alike
     patch.setattr(actonce.membership, "in_play", mine_only)
     patch.setattr(actonce.membership, "required", mine_required)
 
@@ -224,8 +226,8 @@ def grace_off(patch: Patch) -> None:
     """Whoever is suspected is given up at once."""
     give_up = Membership._give_up
 
-    def hasty(self: Membership) -> None:
-        give_up(self)
+    def hasty(self: Membership, now: float) -> None:
+        give_up(self, now)
         if self.view.lingering:
             self._change(self.view.members, frozenset())
 
@@ -286,6 +288,9 @@ def sleep_not_noticed(patch: Patch) -> None:
 def admission_not_needed(patch: Patch) -> None:
     """A member that never admitted us is dropped like any other: what it did alone meanwhile, nobody need have read."""
     patch.setattr(Membership, "_may_have_acted_alone", lambda self, member, gone: False)
+    # Two younger rules would hide it in the same place: who slept alone settles anew, who is late is accused.
+    patch.setattr(Membership, "_is_cut_off_alone", lambda self: False)
+    patch.setattr(actonce.membership, "may_accuse", lambda in_play, late: False)
 
 
 # Effects

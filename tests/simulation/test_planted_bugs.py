@@ -50,7 +50,7 @@ QUICK_CRASHES = Hunt(scenario(6.0, 250, (0.01, 0.01), mix=only((0.2, 0.6), Mix(d
 SLOW_DISKS = Hunt(scenario(8.0, 150, (0.3, 0.3), mix=only((0.2, 0.8), Mix(down_s=(0.0, 0.6)), Crash=3, SlowDisk=3)))
 PAUSED_IN_TURN = Hunt(
     scenario(8.0, 150, (0.5, 4.0), replicas=(2, 2), connect_s=0.2, delay_s=(0.05, 0.1)),
-    (Pause(1.0, "a", 2.0), Pause(3.2, "b", 2.0)),
+    (Pause(1.0, "a", 2.0), Pause(3.2, "b", 3.0)),
 )
 PAUSES = Hunt(
     scenario(
@@ -84,7 +84,8 @@ UNSENT = Hunt(
 )
 BRIDGE = Hunt(scenario(13.0, 70, (0.3, 2.0)), (OneWay(9.0, "a", "c", 3.5), OneWay(9.0, "c", "a", 3.5)))
 SHORT_CONTACT = Hunt(
-    scenario(12.0, 120, (0.3, 0.3), settings=Settings(contact_window_s=0.5)), (OneWay(9.5, "a", "b", 1.3),)
+    scenario(12.0, 120, (0.3, 0.3), replicas=(2, 2), settings=Settings(contact_window_s=0.5), connect_s=0.9),
+    (OneWay(9.5, "a", "b", 1.3),),
 )
 SLEEPER = Hunt(
     scenario(6.0, 150, (0.1, 0.1), replicas=(2, 2)),

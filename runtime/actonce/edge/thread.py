@@ -21,7 +21,7 @@ from actonce.errors import ActonceError, ReplicaFailed
 from actonce.running import Run
 from actonce.settings import Settings
 from actonce.world import Cancel
-from actonce_transports import HttpHandler, Identity, TransportError, WebsocketTransport
+from actonce_transports import HttpHandler, TransportError, WebsocketTransport
 
 log = logging.getLogger("actonce")
 
@@ -128,7 +128,7 @@ class EngineThread:
             )
             engines.append(engine)
             http.append(self._http(engine))
-            await transport.start(Identity(setup.name, engine.about.encode()), engine.gossip)
+            await transport.start(engine.routes.me, engine.routes)
             try:
                 self.address = transport.address
                 engine.start()

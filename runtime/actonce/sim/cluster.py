@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ import anyio
 from actonce.agent import Agent
 from actonce.desk import Desk
 from actonce.engine import Engine
+from actonce.envelopes import Kind, is_envelope, open_envelope
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
 from actonce.messages import Push, decode
@@ -27,7 +29,6 @@ from actonce.sim.process import Process
 from actonce.sim.world import SimWorld
 from actonce.world import Cancel, ProcessId
 from actonce_crdt import Json, pack_value
-from actonce_transports import Identity
 
 Result = TypeVar("Result")
 
@@ -136,6 +137,7 @@ class Cluster:
         self.feed.on_publish = self._published
         self.acknowledged: list[str] = []
         self.failures: list[str] = []
+        self.loop.set_exception_handler(self._broken)
         self.slack_s = 0.0
         """What slow links and losses may add to a silence: checkers allow for it."""
 
@@ -178,7 +180,7 @@ class Cluster:
         self.history.add("started", world.process.pid, name)
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
-        world.transport.begin(Identity(name, engine.about.encode()), engine.gossip)
+        world.transport.begin(engine.routes.me, engine.routes)
         world.guard(engine.start)
         for other in sorted(self.nodes):
             world.transport.dial(other)
@@ -219,6 +221,12 @@ class Cluster:
     def _published(self, world: SimWorld, key: str, fence: int, body: Json) -> None:
         self.history.add("publish", world.process.pid, world.name, key, fence, pack_value(body).hex())
 
+    def _broken(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback raised: a real engine would stop on it."""
+        error = context.get("exception")
+        where = traceback.extract_tb(error.__traceback__)[-1] if error is not None else "unknown"
+        self.failures.append(f"{context['message']}: {error!r} at {where}")
+
     def _linked(self, one: Process, other: Process, up: bool) -> None:
         if isinstance(one, SimWorld) and isinstance(other, SimWorld):
             self.truth.link(one.process.pid, other.process.pid, up=up)
@@ -227,6 +235,11 @@ class Cluster:
         """The rule "on disk before gossip", where it can be seen: on the wire."""
         journal = process.journal if isinstance(process, SimWorld) else None
         if journal is not None and journal.unsynced:
+            if is_envelope(frame):
+                envelope = open_envelope(frame)
+                if envelope.kind is not Kind.DATA or envelope.source != process.name:
+                    return
+                frame = envelope.body
             message = decode(frame)
             own = self.engine(process.name).ledger.client_id
             if isinstance(message, Push) and message.update in journal.unsynced and first_client(message.update) == own:

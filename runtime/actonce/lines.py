@@ -1,0 +1,131 @@
+"""One live link and what we said on it: messages as frames, large ones in chunks, never more than the queue takes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from actonce.errors import MessageInvalid
+from actonce.messages import Chunk, Message, Push, decode, encode
+from actonce.peers import About
+from actonce.world import World
+from actonce_transports import FRAME_BYTES_MAX, QUEUE_BYTES_MAX, Link
+
+CHUNK_BYTES = FRAME_BYTES_MAX - 1024
+"""Leaves room for the envelope of a relayed frame."""
+
+MESSAGE_BYTES_MAX = 256 * 1024 * 1024
+"""A message in chunks: the largest difference between two documents that one answer may carry."""
+
+DRAIN_AGAIN_S = 0.02
+"""Between two looks whether a link has room for more of a large message."""
+
+PUSH_HEAD = encode(Push(b""))[:2]
+"""How every push begins: anything else of that size could unpack into far more memory than it has bytes."""
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """A link in use. Wakes up only while a large message waits for room."""
+
+    world: World
+    link: Link
+    about: About
+    counts: Counter[str]
+    """Of all lines together: frames and bytes sent, overflows."""
+    is_live: Callable[[Line], bool]
+    told: dict[int, int] = field(default_factory=dict)
+    """Our state vector as the peer knows it from our heartbeats on this link."""
+    unanswered: int = 0
+    """Heartbeats that we sent since the newest one that was answered."""
+    asked_at: float = -math.inf
+    backlog: deque[bytes] = field(default_factory=deque)
+    """Parts of large messages that wait for room in the link's queue."""
+    _parts: list[bytes] = field(default_factory=list)
+    _parts_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the peer."""
+        return self.link.peer.name
+
+    @property
+    def receiving(self) -> bool:
+        """A message in chunks is just coming in."""
+        return bool(self._parts)
+
+    def send(self, message: Message) -> bool:
+        """Send, or queue the parts of a large message. False: the link's queue is full, the message is lost."""
+        return self.send_frames(frames(message))
+
+    def send_frames(self, parts: list[bytes]) -> bool:
+        """What `frames` made; it may be sent on several lines."""
+        if len(parts) == 1:
+            return self._send(parts[0])
+        idle = not self.backlog
+        self.backlog.extend(parts)
+        if idle:
+            self._drain()
+        return True
+
+    def _send(self, frame: bytes) -> bool:
+        if not self.link.send(frame):
+            self.counts["overflows"] += 1
+            return False
+        self.counts["frames_sent"] += 1
+        self.counts["bytes_sent"] += len(frame)
+        return True
+
+    def _drain(self) -> None:
+        """Feed the link with what waits, leaving half of its queue to everything else."""
+        if not self.is_live(self):
+            return
+        while self.backlog and self.link.queued_bytes < QUEUE_BYTES_MAX // 2:
+            if not self._send(self.backlog[0]):
+                break
+            self.backlog.popleft()
+        if self.backlog:
+            self.world.call_later(DRAIN_AGAIN_S, self._drain)
+
+    def receive(self, frame: bytes) -> Message | None:
+        """The message in a frame; None while it is not whole.
+
+        Raises:
+            MessageInvalid: no correct replica sends this.
+        """
+        message = decode(frame)
+        if not isinstance(message, Chunk):
+            return message
+        whole = self._assemble(message)
+        if whole is None:
+            return None
+        if not whole.startswith(PUSH_HEAD):
+            raise MessageInvalid("only a push may come in chunks")
+        return decode(whole)
+
+    def _assemble(self, chunk: Chunk) -> bytes | None:
+        if chunk.index == 0:
+            self._parts, self._parts_bytes = [], 0
+        if chunk.index != len(self._parts):
+            self._parts, self._parts_bytes = [], 0  # the rest of a message whose start was dropped from a full queue
+            return None
+        self._parts.append(chunk.part)
+        self._parts_bytes += len(chunk.part)
+        if self._parts_bytes > MESSAGE_BYTES_MAX:
+            raise MessageInvalid(f"a message in chunks is larger than {MESSAGE_BYTES_MAX} bytes")
+        if chunk.index + 1 < chunk.count:
+            return None
+        whole = b"".join(self._parts)
+        self._parts, self._parts_bytes = [], 0
+        return whole
+
+
+def frames(message: Message) -> list[bytes]:
+    """A message as one frame, or in chunks."""
+    whole = encode(message)
+    if len(whole) <= CHUNK_BYTES:
+        return [whole]
+    parts = [whole[at : at + CHUNK_BYTES] for at in range(0, len(whole), CHUNK_BYTES)]
+    return [encode(Chunk(index, len(parts), part)) for index, part in enumerate(parts)]
