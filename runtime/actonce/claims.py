@@ -40,6 +40,7 @@ class Claims:
         """Tasks without an outcome, in the order in which they came."""
         self._ready: dict[str, None] = {}
         self._waited: set[str] = set()
+        self._given_up: dict[str, None] = {}
         self._seen_version = -1
         self.enabled = True
         """False while the replica leaves: what it has it finishes, new work it does not take."""
@@ -58,6 +59,7 @@ class Claims:
         self._ready.pop(task, None)
         if state.done is not None:
             self.open.pop(task, None)
+            self._given_up.pop(task, None)
         elif state.task is not None:
             self.open[task] = None
             if self._is_ours(task, state.task.kind, state):
@@ -67,8 +69,18 @@ class Claims:
         """We own it, and nobody who may be alive has claimed it."""
         members = self._membership.in_play()
         if state.claim is not None and Member(state.claim.author, state.claim.incarnation) in members:
-            return False
+            return self._gave_up(task, state.claim)
         return owner(task, members, self._membership.able(kind)) == self._membership.me
+
+    def give_up(self) -> bool:
+        """Others are about to take over what runs here: stop it. Whether there was anything."""
+        tasks = self._executor.revoke_all()
+        self._given_up |= dict.fromkeys(tasks)
+        return bool(tasks)
+
+    def _gave_up(self, task: str, claim: Claim) -> bool:
+        """Still ours, but we gave it up: if nobody took it over by now, nobody will."""
+        return task in self._given_up and Member(claim.author, claim.incarnation) == self._membership.me
 
     def pump(self) -> None:
         """Claim what is ours, as far as slots go. The caller has checked that we may act at this moment."""
@@ -91,6 +103,7 @@ class Claims:
             self._world.call_later(min(wait_s, RETRY_WAIT_S_MAX), lambda: self.changed([task]))
             return
         self._waited.discard(task)
+        self._given_up.pop(task, None)
         me = self._membership.me
         epoch = next_epoch(self._membership.view, state.claim.epoch if state.claim is not None else 0)
         if epoch > EPOCH_MAX:

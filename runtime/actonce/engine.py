@@ -123,7 +123,7 @@ class Engine:
             self.ledger,
             self.membership,
             seek=lambda name: self.routes.seek(name),
-            on_word=self._close_gate,
+            on_word=self._heard,
             on_contact=self.wake,
             on_ended=self._ended,
             on_denied=self._denied,
@@ -237,6 +237,11 @@ class Engine:
         # In a later turn, so that entries written under the old view are on disk, and pushed, before the new view.
         self._close_gate()
         self.world.call_soon(lambda: self._store_view(view))
+
+    def _heard(self, word: Announce) -> None:
+        self._close_gate()
+        if self.me in word.accused and self.claims.give_up():
+            self.note("was removed from a view as too slow: gives up what it was doing")
 
     def _close_gate(self) -> None:
         self.gate.until = min(self.gate.until, self.membership.act_until())

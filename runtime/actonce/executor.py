@@ -98,6 +98,13 @@ class Executor:
             self._again(next(iter(self._due.values())))
         self._on_free()
 
+    def revoke_all(self) -> list[str]:
+        """Stop everything. The tasks that ran, or waited for another attempt."""
+        tasks = [*self.running, *self._retries, *self._due]
+        for task in tasks:
+            self.revoke(task)
+        return tasks
+
     def revoke(self, task: str) -> None:
         """Somebody else has the task, or it is done: cancel the handler. Its effects are refused from now on."""
         self._due.pop(task, None)

@@ -42,7 +42,7 @@ class Gossip:
         membership: Membership,
         *,
         seek: Callable[[str], None],
-        on_word: Callable[[], None],
+        on_word: Callable[[Announce], None],
         on_contact: Callable[[], None],
         on_ended: Callable[[About, str], None],
         on_denied: Callable[[str, str], None],
@@ -161,7 +161,7 @@ class Gossip:
                 self._on_contact()
             case Announce():
                 membership.announce(name, message)
-                self._on_word()  # before we answer: whoever removed us acts on that answer
+                self._on_word(message)  # before we answer: whoever removed us acts on that answer
                 self._discover(message.addresses)
                 self._send_heartbeat(line)
                 self._on_contact()
@@ -282,7 +282,8 @@ class Gossip:
     def _announcement(self) -> Announce:
         addresses = tuple(sorted({line.about.address for line in self.lines.values() if line.about.address}))
         membership = self._membership
-        return Announce(membership.announced, membership.settled_durably, membership.leaving, addresses)
+        settled, accused = membership.settled_durably, membership.accused
+        return Announce(membership.announced, settled, membership.leaving, accused, addresses)
 
     def _send_heartbeat(self, line: Line) -> None:
         vector = self._ledger.state_vector()

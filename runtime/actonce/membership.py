@@ -219,7 +219,8 @@ class Membership:
             if peer.member in gone & self.view.members:
                 removed(peer, self._active)
         self._drop(frozenset(gone), (self.view.lingering - over) | gone)
-        self._accused |= dict.fromkeys(late, self.view.number)
+        if self.settled:
+            self._accused |= dict.fromkeys(late, self.view.number)
 
     def _late(self, now: float) -> set[Member]:
         """Members to accuse."""
@@ -329,6 +330,11 @@ class Membership:
         self._in_play = None
         self.version += 1
         self._on_view(self.view)
+
+    @property
+    def accused(self) -> frozenset[Member]:
+        """Those that left our view as too slow, and have to know it."""
+        return frozenset(self._accused) & self.view.lingering
 
     @property
     def settled_durably(self) -> bool:

@@ -57,6 +57,8 @@ class Announce:
     view: View
     settled: bool
     leaving: bool
+    accused: frozenset[Member] = frozenset()
+    """Lingering members that were removed because they are too slow: they have to give up what they do."""
     addresses: tuple[str, ...] = ()
     """Where replicas that the sender is linked to can be dialed."""
 
@@ -104,8 +106,8 @@ def encode(message: Message) -> bytes:
     match message:
         case Heartbeat(sent, echo, view, digest, read, heard, refused):
             body: list[Any] = [1, sent, echo, view, digest, dict(read), heard, list(refused)]
-        case Announce(view, settled, leaving, addresses):
-            rows = [_members(view.members), _members(view.lingering)]
+        case Announce(view, settled, leaving, accused, addresses):
+            rows = [_members(view.members), _members(view.lingering), _members(accused)]
             body = [2, view.number, *rows, settled, leaving, list(addresses)]
         case Push(update):
             body = [3, update]
@@ -135,11 +137,14 @@ def decode(frame: bytes) -> Message:
                 _check(all(_is_count(client) and _is_count(clock) for client, clock in read.items()))
                 _check(all(isinstance(name, str) for name in refused))
                 return Heartbeat(sent, echo, view, digest, read, heard, tuple(refused))
-            case [2, int(number), list(members), list(lingering), bool(settled), bool(leaving), list(addresses)]:
+            case [
+                2, int(number), list(members), list(lingering), list(accused),
+                bool(settled), bool(leaving), list(addresses),
+            ]:  # fmt: skip
                 _check(0 <= number <= VIEW_NUMBER_MAX)
                 _check(len(addresses) <= MEMBERS_MAX and all(_is_address(a) for a in addresses))
                 announced = View(number, _read_members(members), _read_members(lingering))
-                return Announce(announced, settled, leaving, tuple(addresses))
+                return Announce(announced, settled, leaving, _read_members(accused), tuple(addresses))
             case [3, bytes(update)]:
                 return Push(update)
             case [4, int(clock)]:

@@ -66,6 +66,7 @@ class Summary:
     took_s: float = 0.0
     """Real time, of all workers together."""
     heal_s_max: float = 0.0
+    wait_s_max: float = 0.0
 
     @property
     def trace(self) -> str:
@@ -128,6 +129,7 @@ def _add(summary: Summary, line: dict[str, Any]) -> None:
     summary.sometimes.update(line["sometimes"])
     summary.simulated_s += line["simulated_s"]
     summary.heal_s_max = max(summary.heal_s_max, line["heal_s"])
+    summary.wait_s_max = max(summary.wait_s_max, line["wait_s"])
 
 
 def _first_difference(one: list[str], other: list[str]) -> str:

@@ -194,6 +194,18 @@ def converged(cluster: Cluster) -> Iterator[str]:
         yield f"not converged: {digests}"
 
 
+def longest_wait(cluster: Cluster) -> float:
+    """The longest time from the acknowledgement of a task to the first end of its handler that counted."""
+    asked: dict[str, float] = {}
+    for event in cluster.history.of("acknowledged"):
+        asked.setdefault(str(event.facts[1]), event.at)
+    ended: dict[str, float] = {}
+    for event in cluster.history.of("end"):
+        if not event.facts[3]:
+            ended.setdefault(str(event.facts[1]), event.at)
+    return max((ended[task] - at for task, at in asked.items() if task in ended), default=0.0)
+
+
 def effect_tasks(cluster: Cluster) -> dict[str, str]:
     """Effect key -> task, from the intents."""
     found: dict[str, str] = {}

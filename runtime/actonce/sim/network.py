@@ -30,6 +30,8 @@ class Network:
     held: dict[tuple[str, str], list[Callable[[], None]]] = field(default_factory=dict)
     slow_s: dict[frozenset[str], float] = field(default_factory=dict)
     """Further delay between two names."""
+    slow_peers_s: dict[str, float] = field(default_factory=dict)
+    """Further delay from and to one name."""
     loss: float = 0.0
     """Share of frames that a packet loss holds up for a retransmission, and with them all that follow."""
     reset: float = 0.5
@@ -79,7 +81,8 @@ class Network:
     def delay(self, one: str, other: str) -> float:
         """Of one frame, or one packet of a handshake."""
         lost_s = self.rng.uniform(*RETRANSMIT_S) if self.loss and self.rng.random() < self.loss else 0.0
-        return self.rng.uniform(*self.delay_s) + self.slow_s.get(frozenset((one, other)), 0.0) + lost_s
+        slow_s = self.slow_peers_s.get(one, 0.0) + self.slow_peers_s.get(other, 0.0)
+        return self.rng.uniform(*self.delay_s) + self.slow_s.get(frozenset((one, other)), 0.0) + slow_s + lost_s
 
 
 class SimLink:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from actonce.errors import ConfigError
 
@@ -67,6 +67,26 @@ class SlowLink:
     at: float
     source: str
     target: str
+    delay_s: float
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CutLink:
+    """One pair of replicas cannot reach each other, while both reach the others."""
+
+    at: float
+    source: str
+    target: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlowPeer:
+    """Frames from and to one replica take `delay_s` longer."""
+
+    at: float
+    replica: str
     delay_s: float
     for_s: float
 
@@ -149,6 +169,8 @@ Fault = (
     | Partition
     | OneWay
     | SlowLink
+    | CutLink
+    | SlowPeer
     | DropLink
     | Skew
     | Drift
@@ -162,7 +184,7 @@ Plan = tuple[Fault, ...]
 KINDS: dict[str, type[Fault]] = {
     kind.__name__: kind
     for kind in (
-        *(Crash, Pause, Suspend, Partition, OneWay, SlowLink, DropLink),
+        *(Crash, Pause, Suspend, Partition, OneWay, SlowLink, CutLink, SlowPeer, DropLink),
         *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst),
     )
 }
@@ -179,6 +201,8 @@ class Mix:
         ("Partition", 3),
         ("OneWay", 2),
         ("SlowLink", 2),
+        ("CutLink", 1),
+        ("SlowPeer", 1),
         ("DropLink", 2),
         ("Skew", 1),
         ("Drift", 1),
@@ -192,13 +216,15 @@ class Mix:
     partition_s: tuple[float, float] = (0.05, 1.3)
     """Up to just below suspicion + grace by default: nothing may double. Make it longer to see sides."""
     down_s: tuple[float, float] = (0.0, 4.0)
+    cut_s: tuple[float, float] = (0.5, 8.0)
+    """Of one link, while a third replica reaches both: however long, nothing may double."""
     slow_s: tuple[float, float] = (0.01, 0.3)
     """A third of the contact window at most, both ways: beyond that a link is as good as cut."""
 
     def without(self, *kinds: str) -> Mix:
         """The same with some kinds of fault left out."""
         weights = tuple((kind, 0 if kind in kinds else weight) for kind, weight in self.weights)
-        return Mix(weights, self.between_s, self.pause_s, self.partition_s, self.down_s, self.slow_s)
+        return replace(self, weights=weights)
 
 
 def draw(rng: random.Random, names: Sequence[str], seconds: float, mix: Mix) -> Plan:
@@ -230,6 +256,11 @@ def _draw_one(rng: random.Random, kind: str, names: Sequence[str], at: float, mi
             return OneWay(at, name, other, some(mix.partition_s))
         case "SlowLink":
             return SlowLink(at, name, other, some(mix.slow_s), some((0.5, 5.0)))
+        case "CutLink":
+            # Two replicas have no third to reach each other through: for them it is a partition like any other.
+            return CutLink(at, name, other, some(mix.cut_s if len(names) > 2 else mix.partition_s))
+        case "SlowPeer":
+            return SlowPeer(at, name, some(mix.slow_s), some((0.5, 5.0)))
         case "DropLink":
             return DropLink(at, name, other)
         case "Skew":

@@ -17,7 +17,7 @@ from typing import Any
 from actonce.agent import Agent
 from actonce.settings import LAN, Settings
 from actonce.sim import plan as faults
-from actonce.sim.checkers import LIVENESS, SAFETY
+from actonce.sim.checkers import LIVENESS, SAFETY, longest_wait
 from actonce.sim.cluster import Cluster, Feed, simulate
 from actonce.sim.plan import Mix, Plan, draw
 from actonce.sim.world import SimWorld
@@ -65,6 +65,8 @@ class Outcome:
     posts: int
     doubled: int
     doubts: int
+    wait_s: float
+    """The longest wait of a task from its acknowledgement to the end of its handler."""
     heal_s: float
     """From the end of all faults to everything done and equal; the limit when that never came."""
     simulated_s: float
@@ -94,7 +96,8 @@ class Run:
             self.plan = plan
         self.cluster = Cluster(seed, self.names, make_agent, scenario.settings)
         self.cluster.network.delay_s, self.cluster.network.loss = scenario.delay_s, scenario.loss
-        slowest = max((fault.delay_s for fault in self.plan if isinstance(fault, faults.SlowLink)), default=0.0)
+        slow = [fault for fault in self.plan if isinstance(fault, faults.SlowLink | faults.SlowPeer)]
+        slowest = max((fault.delay_s for fault in slow), default=0.0)
         self.cluster.slack_s = slowest + 0.4 * bool(scenario.loss)
         self.healing = False
         self.numbers = 0
@@ -139,6 +142,7 @@ class Run:
             len(keys),
             sum(keys.values()) - len(keys),
             len(doubts),
+            longest_wait(cluster),
             heal_s,
             cluster.loop.time(),
             [f"{event.at:.6f} {event.what} {event.pid} {event.facts}" for event in cluster.history.events],
@@ -202,6 +206,12 @@ class Run:
                 self.cluster.network.slow_s[pair] = fault.delay_s
                 await asyncio.sleep(fault.for_s)
                 self.cluster.network.slow_s.pop(pair, None)
+            case faults.CutLink():
+                await self._cut({(fault.source, fault.target)}, both=True, for_s=fault.for_s)
+            case faults.SlowPeer():
+                self.cluster.network.slow_peers_s[fault.replica] = fault.delay_s
+                await asyncio.sleep(fault.for_s)
+                self.cluster.network.slow_peers_s.pop(fault.replica, None)
             case faults.DropLink():
                 self.cluster.network.drop(fault.source, fault.target)
             case faults.Skew():
@@ -263,6 +273,7 @@ class Run:
         for source, target in sorted(cluster.network.cuts):
             cluster.uncut(source, target)
         cluster.network.slow_s.clear()
+        cluster.network.slow_peers_s.clear()
         cluster.network.loss = 0.0
         for name in self.names:
             node = cluster.nodes[name]
