@@ -227,7 +227,8 @@ class Membership:
         late = set()
         for member in (self.view.members | self.view.lingering) - {self.me}:
             peer = self.peers.get(member.name)
-            if peer is not None and peer.member == member:
+            # One that never admitted us has promised nothing that it could be late with.
+            if peer is not None and peer.member == member and peer.promises(self.me):
                 look_at_answers(self.settings, peer, now, self._active)
                 if is_late(self.settings, peer, self._active):
                     late.add(member)

@@ -83,9 +83,9 @@ class Mesh(Cluster):
 
         return agent
 
-    async def form(self) -> None:
-        """The first replica makes the mesh, the others join."""
-        for index, name in enumerate(self.names):
+    async def form(self, names: str = "") -> None:
+        """The first of these replicas (of all, when none is named) makes the mesh, the others join."""
+        for index, name in enumerate(names or self.names):
             self.start(name, new=index == 0)
         assert await self.formed(), f"seed {self.seed}: no mesh: {self.story()}"
 

@@ -1,7 +1,7 @@
 """One bad link, one slow replica, one that comes and goes: no task waits for longer than WAIT_S, nothing doubles.
 
 With the lan preset. A replica that is too slow is removed after suspicion + grace, 1.6 s, and a round trip, in which it
-learns of that; here 1.1 s. Work itself takes 0.1 s at most. Replicas see each other through a third where a link is cut.
+learns of that; here 1.1 s. Work itself takes 0.1 s at most. Where a link is cut, a third replica passes messages on.
 """
 
 import pytest

@@ -147,10 +147,20 @@ def published_in_contact(cluster: Cluster) -> Iterator[str]:
             quiet_from = since - 2 * AFTERMATH_S
             if not window_s < at - since < limit_s or max(start, started[me[1]][1]) > quiet_from:
                 continue
+            if any(_reaches(cluster, third, (me[0], name), since, at) for third, _ in started.values()):
+                continue  # a relayed round trip is contact
             calm = all(begin >= since or over <= quiet_from for begin, over in spans)
             pauses = [span for runner in (pid, me[1]) for span in cluster.truth.pauses.get(runner, [])]
             if calm and all(over <= quiet_from for _, over in pauses) and killed.get(pid, at + 1) > at:
                 yield f"{event.facts[1]}: left {me[0]} at {at:.3f}, out of contact with {name} since {since:.3f}"
+
+
+def _reaches(cluster: Cluster, third: str, pair: tuple[str, str], since: float, at: float) -> bool:
+    """Whether no cut kept `third` from passing messages on between the two for all that time."""
+    if third in pair:
+        return False
+    spans = [span for one in pair for span in cluster.truth.cuts.get(frozenset((third, one)), [])]
+    return all(over <= since or begin >= at for begin, over in spans)
 
 
 def fold_from_scratch(cluster: Cluster) -> Iterator[str]:
