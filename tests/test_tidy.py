@@ -41,7 +41,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("edge",),
     ("http_api", "replica", "reporting", "sim"),
     ("actonce",),
-    ("__main__", "cli", "demo"),
+    ("__main__", "bench", "cli", "demo"),
 )
 
 # Folders whose tests sleep in virtual time.
