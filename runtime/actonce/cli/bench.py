@@ -20,7 +20,7 @@ from actonce.demo.driver import fresh_seed
 DIARIES_KEPT = "journals, logs and the handlers' diary are in"
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, epilog="Example: actonce bench failover --kills 20")
 def bench() -> None:
     """Measure this version on this machine, with real processes."""
 
