@@ -15,9 +15,11 @@ import anyio
 
 from actonce import Agent, Context, HttpSink
 from actonce.bench.diary import BEGAN, ENDED, PASSED, Writer
+from actonce.demo.mesh import NAME
 from actonce_crdt import Json
 
 FEED = os.environ.get("ACTONCE_DEMO_FEED", "http://127.0.0.1:7430")
+BY = os.environ.get(NAME, "")
 WORK_S = float(os.environ.get("ACTONCE_BENCH_WORK_S", "0.5"))
 ASKABLE = os.environ.get("ACTONCE_BENCH_ASKABLE", "1") != "0"
 PUBLISH_TIMEOUT_S = 1.0
@@ -49,6 +51,6 @@ async def reply(ctx: Context, message: dict[str, Any]) -> None:
     diary.write(BEGAN, ctx.task, ctx.fence)
     try:
         await anyio.sleep(WORK_S)
-        await ctx.post("room", {"to": message["id"], "text": f"You said: {message['text']}"})
+        await ctx.post("room", {"to": message["id"], "by": BY, "text": f"You said: {message['text']}"})
     finally:
         diary.write(ENDED, ctx.task, ctx.fence)

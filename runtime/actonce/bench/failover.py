@@ -19,36 +19,27 @@ import random
 import signal
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from actonce.bench.diary import BEGAN, ENDED, Reader, elsewhere, under_way
 from actonce.bench.figures import Figures, Sample
 from actonce.bench.load import Endless
+from actonce.bench.rig import busy, converge, until_whole
 from actonce.demo.driver import Narrator
-from actonce.demo.mesh import LOOK_S, Mesh, Replica
+from actonce.demo.mesh import LOOK_S, Mesh
 from actonce.demo.messages import KIND
 from actonce.demo.relay import Relay
 from actonce.demo.report import count_posts
-from actonce.demo.wire import Unreached
-from actonce.errors import ActonceError
 from actonce.inbox import task_id
 
 KILLED, STOPPED, VANISHED = "killed", "stopped", "vanished"
 REPLICAS = 3
 QUIET_S = (0.1, 0.4)
 """Of undisturbed work on a whole mesh, before each fault."""
-WHOLE_LIMIT_S = 30.0
 TAKEOVER_LIMIT_S = 15.0
 """A task that has not begun elsewhere by then counts as not taken over."""
-BUSY_LIMIT_S = 10.0
-CONVERGE_LIMIT_S = 60.0
 ROWS = 10_000
-
-
-class NotWhole(ActonceError):
-    """The replicas did not come together again, so that nothing more could be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +88,20 @@ class Failover:
                     for number, kind in enumerate(faults.each()):
                         self.narrator.progress(number, faults.all)
                         await self._fault(kind)
-                    await self._until_whole()
+                    await until_whole(self.mesh)
                 finally:
                     messages.stop = True
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         self.narrator.progress(faults.all, faults.all)
-        digests = await self._converge(len(messages))
+        digests = await converge(self.mesh, len(messages))
         return await self._figures(messages, digests)
 
     async def _fault(self, kind: str) -> None:
-        await self._until_whole()
+        await until_whole(self.mesh)
         await asyncio.sleep(self.rng.uniform(*QUIET_S))
-        victim = await self._busy(self.mesh.replicas[-1:] if kind == VANISHED else self.mesh.replicas)
+        among = self.mesh.replicas[-1:] if kind == VANISHED else self.mesh.replicas
+        victim = await busy(self.mesh, self.diary, among, self.rng)
         pid = victim.child.pid
         if kind == VANISHED:
             self.mesh.cut()
@@ -130,17 +122,6 @@ class Failover:
         last = f"the last began elsewhere after {max(began.values()) - at:.3f} s" if began else "none began elsewhere"
         self.narrator.say(f"{kind} {victim.name} with {len(orphans)} tasks under way: {last}")
 
-    async def _busy(self, among: list[Replica]) -> Replica:
-        """A replica that has a task under way."""
-        deadline = time.monotonic() + BUSY_LIMIT_S
-        while time.monotonic() < deadline:
-            lines = self.diary.read()
-            busy = [replica for replica in among if under_way(lines, replica.child.pid)]
-            if busy:
-                return self.rng.choice(busy)
-            await asyncio.sleep(LOOK_S)
-        raise NotWhole(f"no task began within {BUSY_LIMIT_S:g} s, with a whole mesh; see {self.mesh.folder}")
-
     async def _taken_over(self, tasks: list[str], pid: int, since: float) -> dict[str, float]:
         """When each began elsewhere, once all have ended there; without those that never did.
 
@@ -152,30 +133,6 @@ class Failover:
             began, ended = elsewhere(lines, BEGAN, pid), elsewhere(lines, ENDED, pid)
             if all(task in began and task in ended for task in tasks) or time.monotonic() > since + TAKEOVER_LIMIT_S:
                 return {task: began[task] for task in tasks if task in began}
-
-    async def _until_whole(self) -> None:
-        """All replicas act, in views of all."""
-        deadline = time.monotonic() + WHOLE_LIMIT_S
-        while time.monotonic() < deadline:
-            self.mesh.check()
-            with suppress(Unreached):
-                found = [await replica.get("/status") for replica in self.mesh.replicas]
-                if all(facts["acting"] and len(facts["view"]["members"]) == REPLICAS for facts in found):
-                    return
-            await asyncio.sleep(LOOK_S)
-        raise NotWhole(f"the replicas are not together after {WHOLE_LIMIT_S:g} s; see {self.mesh.folder}")
-
-    async def _converge(self, tasks: int) -> int:
-        """The number of different digests once everything is done; more than one if they never agree."""
-        deadline, digests = time.monotonic() + CONVERGE_LIMIT_S, set[str]()
-        while time.monotonic() < deadline:
-            found = [await replica.get("/status") for replica in self.mesh.replicas]
-            digests = {str(facts["document"]["digest"]) for facts in found}
-            done = all(facts["tasks"]["done"] + facts["tasks"]["failed"] >= tasks for facts in found)
-            if done and len(digests) == 1:
-                break
-            await asyncio.sleep(5 * LOOK_S)
-        return len(digests)
 
     async def _figures(self, messages: Endless, digests: int) -> Figures:
         posts = await self.mesh.posts()
