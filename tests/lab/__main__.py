@@ -9,6 +9,7 @@ let us make network namespaces: then nothing was tested, and a line says so.
 import argparse
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -58,6 +59,8 @@ def main() -> int:
     for violation in story.violations[:50]:
         print(f"lab: WRONG: {violation}")
     print(json.dumps({**story.facts, "violations": len(story.violations), "folder": str(folder)}))
+    if not story.violations and options.folder is None:
+        shutil.rmtree(folder)
     return 1 if story.violations else 0
 
 

@@ -37,7 +37,7 @@ class Lengths:
 
 
 SHORT = Lengths(one_way=3.0, slow=4.0, stop=2.5, partition=5.0, kills=2)
-LONG = Lengths(one_way=10.0, slow=30.0, stop=10.0, partition=10.0, kills=10)
+LONG = Lengths(one_way=10.0, slow=20.0, stop=10.0, partition=10.0, kills=5)
 
 
 @dataclass(slots=True)
