@@ -39,9 +39,9 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("claims", "executor", "inbox", "outbox"),
     ("context", "desk", "engine", "job", "performing"),
     ("edge",),
-    ("http_api", "replica", "reporting", "sim"),
+    ("http_api", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
-    ("__main__", "cli", "demo"),
+    ("__main__", "bench", "cli", "demo"),
 )
 
 # Folders whose tests sleep in virtual time.

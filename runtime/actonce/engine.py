@@ -66,6 +66,8 @@ class Engine:
         self.notes: deque[tuple[float, str]] = deque(maxlen=NOTES_MAX)
         self.denials: dict[str, str] = {}
         """Address -> why the replica there last refused us."""
+        self.denied_at: dict[str, float] = {}
+        """Address -> when, on our clock. It is dialed again and again, so an old denial is over."""
         self.gate = Gate(world.now)
         self._on_failed = on_failed
         self._awake = False
@@ -281,6 +283,7 @@ class Engine:
         self.wake()
 
     def _denied(self, address: str, reason: str) -> None:
+        self.denied_at[address] = self.world.now()
         if self.denials.get(address) != reason:  # it is dialed, and says so, again and again
             self.denials[address] = reason
             self.note(f"{address} refused us: {reason}")

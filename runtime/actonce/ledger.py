@@ -47,8 +47,8 @@ class Ledger:
         """Clock of our next entry; entries below it are written."""
         self.durable_clock = 0
         """Entries of ours below it are on disk."""
-        self.drifted: set[str] = set()
-        """Authors whose stamps were too far ahead of our clock and were clamped."""
+        self.drifted: dict[str, int] = {}
+        """Author -> the largest stamp of it that was too far ahead of our clock, and was clamped."""
         self._batch: list[bytes] = []
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self.client_id = client_id
@@ -120,7 +120,7 @@ class Ledger:
             except EntryInvalid:
                 continue  # it stays in the document, so that digests agree; it means nothing to any replica
             if not self.clock.observe(record.stamp, wall):
-                self.drifted.add(record.author)
+                self.drifted[record.author] = max(record.stamp, self.drifted.get(record.author, 0))
             self.state.add(entry.id, record)
             keys[_subject(record)] = None
         for entry_id in change.removed:

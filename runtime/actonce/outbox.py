@@ -96,6 +96,10 @@ class Outbox:
         return intent.author == self._membership.me.name and intent.epoch == run.epoch
 
     def _intend(self, run: Run, key: str, sink: str, body: bytes, reply: Callable[[Plan], None]) -> None:
+        """Only under fresh contact: an intent of a replica that slept would be a doubt to whoever has its task now."""
+        if not self._gate.is_open(run):
+            reply(Refuse(GateClosed("contact with the other replicas is stale")))
+            return
         intent = Intent(key, self._ledger.stamp(), self._membership.me.name, run.task, run.epoch, sink, body)
         self._wait(_Pending(self._ledger.write(intent), run, body, reply))
 

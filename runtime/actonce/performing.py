@@ -15,6 +15,9 @@ from actonce.running import Run
 from actonce.sinks import Sink
 from actonce_crdt import Json, unpack_value
 
+CLOCK_ERROR_S = 5.0
+"""By how much the wall clocks of two replicas may differ before the age of an intent means nothing."""
+
 
 @dataclass(slots=True)
 class Effect:
@@ -113,11 +116,18 @@ class Effect:
                 await self._remember(receipt, "found")
                 return receipt
             return await self._publish(doubt.body, settled="resent")
-        age_s = world.wall() - doubt.intended_s
-        if self.run.spec.on_doubt == "resend" and age_s + sink.publish_timeout_s < sink.dedupe_window_s:
+        if self.run.spec.on_doubt == "resend" and self._is_refused_again(world.wall() - doubt.intended_s):
             return await self._publish(doubt.body, settled="resent")
         await self.desk.wait(lambda reply: self.desk.outbox.skipped(self.run, self.key, reply))
         return None
+
+    def _is_refused_again(self, age_s: float) -> bool:
+        """Whether the sink still refuses this key, if it has it.
+
+        `age_s` comes from two wall clocks: an intent from the future may be of any age.
+        """
+        latest_s = age_s + CLOCK_ERROR_S + self.sink.publish_timeout_s
+        return age_s > -CLOCK_ERROR_S and latest_s < self.sink.dedupe_window_s
 
     async def _remember(self, receipt: Json, settled: str | None) -> None:
         packed = pack_payload("the receipt", receipt)

@@ -9,6 +9,7 @@ from typing import Any
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
+from actonce.troubles import troubles
 from actonce_crdt import (
     Claim,
     Done,
@@ -47,8 +48,7 @@ def degraded(engine: Engine) -> list[str]:
         facts.append("does not act now: contact with the others is not fresh")
     if membership.leaving:
         facts.append("leaving: takes no new work")
-    facts += [f"stamps of {author} are far ahead of our clock" for author in sorted(engine.ledger.drifted)]
-    return facts
+    return [*facts, *troubles(engine)]
 
 
 def status(engine: Engine) -> Facts:

@@ -235,6 +235,7 @@ class Connection(Candidate):
             replaced._finish(End.REPLACED, CloseCode.REPLACED)
         self._usable = self._announced = True
         self.socket.received_bytes_max = None
+        self.socket.tune()
         self._settle(Outcome(Reach.OPEN))
         if self._hub.timings.keepalive_s is not None:
             self._listen_in(self._hub.timings.keepalive_s, 0, self.socket.received_bytes)

@@ -27,6 +27,7 @@ from .address import Address
 from .contract import End
 from .handshake import MAC_BYTES, cut_reason
 from .limits import FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, QUEUE_BYTES_MAX
+from .tcp import is_silence, tune
 
 __all__ = ["LINK_PATH", "CloseCode", "MessageSocket", "Owner", "client_protocol", "server_protocol"]
 
@@ -143,6 +144,11 @@ class MessageSocket(asyncio.Protocol):
         self._flush()
         return True
 
+    def tune(self) -> None:
+        """The connection is a link now: see tcp.py."""
+        if self._transport is not None:
+            tune(self._transport.get_extra_info("socket"))
+
     def ping(self) -> None:
         """Make the peer answer something."""
         if not self._over and self._ws.state is State.OPEN:
@@ -209,7 +215,7 @@ class MessageSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._over and exc is not None:
             self._drain()
-        self._end(End.EOF, str(exc or "the connection is gone"))
+        self._end(End.LOST if is_silence(exc) else End.EOF, str(exc or "the connection is gone"))
         self._transport = None
         if self._linger is not None:
             self._linger.cancel()

@@ -47,7 +47,7 @@ def demo(file: Path | None, rate: str, replicas: int, seed: int | None, keep: bo
     while, and one is cut off from the others. The answers go to a feed that throws no duplicate away. At the end the
     feed is counted: exit status 1 if an answer is missing or came twice.
     """
-    per_s, seed = _rate(rate), fresh_seed() if seed is None else seed
+    per_s, seed = read_rate(rate), fresh_seed() if seed is None else seed
     messages = (
         bundled(seed) if file is None else load(file, lambda sentence: click.echo(f"actonce: {sentence}", err=True))
     )
@@ -82,7 +82,8 @@ def demo(file: Path | None, rate: str, replicas: int, seed: int | None, keep: bo
         raise Failure(f"{what}: seed {seed}, see {folder}")
 
 
-def _rate(text: str) -> float:
+def read_rate(text: str) -> float:
+    """Messages a second, of the text of --rate. Raises ConfigError."""
     try:
         rate = float(text.strip().removesuffix("/s"))
     except ValueError:
@@ -93,15 +94,18 @@ def _rate(text: str) -> float:
 
 
 @contextmanager
-def make_narrator(as_json: bool) -> Iterator[Narrator]:
-    """Sentences above a progress bar on a terminal, plain lines elsewhere; on stderr when stdout is for JSON."""
+def make_narrator(as_json: bool, counted: str = "messages taken in") -> Iterator[Narrator]:
+    """Sentences above a progress bar on a terminal, plain lines elsewhere; on stderr when stdout is for JSON.
+
+    `counted` is what the bar counts.
+    """
     console = Console(stderr=as_json)
     if not console.is_terminal:
         yield _Lines(as_json)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        yield _Bar(progress)
+        yield _Bar(progress, counted)
 
 
 class _Lines:
@@ -111,17 +115,17 @@ class _Lines:
     def say(self, sentence: str) -> None:
         click.echo(sentence, err=self._err)
 
-    def progress(self, acknowledged: int, of: int) -> None:
+    def progress(self, done: int, of: int) -> None:
         pass
 
 
 class _Bar:
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, counted: str) -> None:
         self._progress = progress
-        self._task = progress.add_task("messages taken in", total=None)
+        self._task = progress.add_task(counted, total=None)
 
     def say(self, sentence: str) -> None:
         self._progress.console.print(Text(sentence))
 
-    def progress(self, acknowledged: int, of: int) -> None:
-        self._progress.update(self._task, completed=acknowledged, total=of)
+    def progress(self, done: int, of: int) -> None:
+        self._progress.update(self._task, completed=done, total=of)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import demo, feed, healthcheck, run, show, simulate, submit
+from actonce.cli import bench, demo, feed, healthcheck, run, show, simulate, submit
 from actonce.cli.failure import Commands
 
 
@@ -28,6 +28,7 @@ for command in (
     show.explain,
     healthcheck.healthcheck,
     demo.demo,
+    bench.bench,
     simulate.simulate,
     feed.feed,
 ):

@@ -27,14 +27,18 @@ class ChildFailed(ActonceError):
 class Child:
     """One `python -m actonce ...`, in a session of its own, so that a Ctrl-C of the user is the demo's to handle."""
 
-    def __init__(self, what: str, log: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, what: str, log: Path, environment: dict[str, str], enter: Callable[[], None] | None = None
+    ) -> None:
         """
         Args:
             what: names it in messages.
             log: what it prints is appended there.
             environment: added to our own.
+            enter: run in the new process before anything else, between fork and exec.
         """
         self.what, self.log = what, log
+        self._enter = enter
         self._environment = {**os.environ, **environment}
         self._process: asyncio.subprocess.Process | None = None
 
@@ -51,7 +55,7 @@ class Child:
                 stderr=log,
                 env=self._environment,
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=_die_with(os.getpid(), self._enter),
             )
 
     def check(self) -> None:
@@ -62,6 +66,11 @@ class Child:
         if self._process is not None and self._process.returncode is not None:
             last = self.log.read_text(errors="replace").strip().rpartition("\n")[2]
             raise ChildFailed(f"{self.what} ended with status {self._process.returncode}: {last}")
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last; 0 when it was ended here."""
+        return self._process.pid if self._process is not None else 0
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it runs."""
@@ -85,13 +94,15 @@ class Child:
             await self.kill()
 
 
-def _die_with(parent: int) -> Callable[[], None] | None:
-    """For the child, between fork and exec: prctl(2), PR_SET_PDEATHSIG."""
+def _die_with(parent: int, enter: Callable[[], None] | None) -> Callable[[], None] | None:
+    """For the child, between fork and exec: `enter`, and prctl(2), PR_SET_PDEATHSIG."""
     if _LIBC is None:
-        return None
+        return enter
     prctl = _LIBC.prctl
 
     def prepare() -> None:
+        if enter is not None:
+            enter()
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != parent:  # it died before we asked
             os._exit(1)

@@ -47,8 +47,8 @@ class Narrator(Protocol):
         """Something has happened."""
         ...
 
-    def progress(self, acknowledged: int, of: int) -> None:
-        """So many messages were acknowledged by at least one replica."""
+    def progress(self, done: int, of: int) -> None:
+        """So much is done: messages that at least one replica acknowledged, or faults that were made."""
         ...
 
 

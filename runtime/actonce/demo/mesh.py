@@ -11,7 +11,9 @@ import random
 import signal
 import socket
 import string
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,16 +29,29 @@ LOOK_S = 0.02
 """Between two looks whether something has happened."""
 FEED_DELAY_MS = 15.0
 ANSWER_LIMIT_S = 10.0
+AGENT = "actonce.demo.agent:agent"
+NAME = "ACTONCE_DEMO_NAME"
+"""Variable that tells an agent which replica it runs on."""
+
+Enter = Callable[[], None] | None
 
 
 class Replica:
     """One replica process, its port and its folder."""
 
-    def __init__(self, name: str, port: int, folder: Path, environment: dict[str, str]) -> None:
-        self.name, self.port = name, port
-        self.child = Child(f"replica {name}", folder / f"{name}.log", environment)
+    def __init__(
+        self, name: str, folder: Path, environment: dict[str, str], new_wire: Callable[[], Wire], enter: Enter = None
+    ) -> None:
+        """
+        Args:
+            new_wire: makes a connection to its port.
+            enter: see `Child`.
+        """
+        self.name, self.new_wire = name, new_wire
+        self.child = Child(f"replica {name}", folder / f"{name}.log", {**environment, NAME: name}, enter)
         self.data = folder / name
-        self.wire = Wire(port)
+        self.wire = new_wire()
+        self.port = self.wire.port
 
     async def get(self, target: str, limit_s: float = ANSWER_LIMIT_S) -> Any:
         """The JSON at a path of its port. Raises Unreached."""
@@ -72,15 +87,24 @@ class Mesh:
     `mesh.replicas[-1]` is the one that `cut` cuts off.
     """
 
-    def __init__(self, folder: Path, count: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, count: int, seed: int, target: str = AGENT, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """
+        Args:
+            target: the agent that the replicas run, as `actonce run` takes it. It posts to $ACTONCE_DEMO_FEED.
+            environment: of the replicas, added to ours.
+        """
         rng = random.Random(f"ports {seed}")
         self.folder = folder
         self.feed = Wire(free_port(rng))
         self._feed = Child("the feed", folder / "feed.log", {})
         self._feed_port = self.feed.port
-        environment = {"ACTONCE_DEMO_FEED": f"http://127.0.0.1:{self._feed_port}", "ACTONCE_DEMO_SEED": str(seed)}
+        self._target = target
+        feed = {"ACTONCE_DEMO_FEED": f"http://127.0.0.1:{self._feed_port}", "ACTONCE_DEMO_SEED": str(seed)}
+        environment = {**feed, **(environment or {})}
         names = string.ascii_lowercase[:count]
-        self.replicas = [Replica(name, free_port(rng), folder, environment) for name in names]
+        self.replicas = [Replica(name, folder, environment, partial(Wire, free_port(rng))) for name in names]
         self._proxies = [Proxy(f"127.0.0.1:{replica.port}") for replica in self.replicas[:-1]]
         self._proxy_ports: list[int] = []
 
@@ -114,7 +138,7 @@ class Mesh:
         first = ["--new"] if replica is self.replicas[0] else []
         listen = f"127.0.0.1:{replica.port}"
         options = ["--name", replica.name, "--data", str(replica.data), "--listen", listen, "--advertise", ""]
-        await replica.child.start("run", "actonce.demo.agent:agent", *options, *joins, *first)
+        await replica.child.start("run", self._target, *options, *joins, *first)
 
     def cut(self) -> None:
         """Cut the last replica off from all others. The feed and we still reach it."""

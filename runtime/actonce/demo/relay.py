@@ -53,7 +53,7 @@ class Relay:
         queues: list[asyncio.Queue[Delivery]] = [asyncio.Queue() for _ in self.replicas]
         async with asyncio.TaskGroup() as group:
             workers = [
-                group.create_task(self._deliver(replica.port, queue))
+                group.create_task(self._deliver(replica.new_wire(), queue))
                 for replica, queue in zip(self.replicas, queues, strict=True)
                 for _ in range(CONNECTIONS)
             ]
@@ -70,8 +70,7 @@ class Relay:
             for worker in workers:
                 worker.cancel()
 
-    async def _deliver(self, port: int, queue: asyncio.Queue[Delivery]) -> None:
-        wire = Wire(port)
+    async def _deliver(self, wire: Wire, queue: asyncio.Queue[Delivery]) -> None:
         try:
             while True:
                 delivery = await queue.get()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import h11
@@ -18,10 +19,12 @@ class Unreached(ActonceError):
 
 
 class Wire:
-    """One kept connection to `127.0.0.1:port`, for one request at a time."""
+    """One kept connection to `host:port`, for one request at a time."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, host: str = "127.0.0.1", headers: Sequence[tuple[str, str]] = ()) -> None:
+        """`headers` go with each request."""
+        self.port, self.host = port, host
+        self._headers = [("Host", f"{host}:{port}"), *headers]
         self._http = h11.Connection(h11.CLIENT)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -38,10 +41,10 @@ class Wire:
                 return await self._ask(method, target, b"" if body is None else json.dumps(body).encode())
         except TimeoutError:
             self.close()
-            raise Unreached(f"no answer from port {self.port} within {limit_s:g} s") from None
+            raise Unreached(f"no answer from {self.host}:{self.port} within {limit_s:g} s") from None
         except (OSError, h11.ProtocolError, ValueError) as error:
             self.close()
-            raise Unreached(f"no answer from port {self.port}: {error}") from None
+            raise Unreached(f"no answer from {self.host}:{self.port}: {error}") from None
         except asyncio.CancelledError:
             self.close()
             raise
@@ -54,10 +57,10 @@ class Wire:
 
     async def _ask(self, method: str, target: str, content: bytes) -> tuple[int, Any]:
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self.port)
+            self._streams = await asyncio.open_connection(self.host, self.port)
             self._http = h11.Connection(h11.CLIENT)
         reader, writer = self._streams
-        headers = [("Host", f"127.0.0.1:{self.port}"), ("Content-Length", str(len(content)))]
+        headers = [*self._headers, ("Content-Length", str(len(content)))]
         head = h11.Request(method=method, target=target, headers=[*headers, ("Content-Type", "application/json")])
         parts = [self._http.send(head), self._http.send(h11.Data(data=content)), self._http.send(h11.EndOfMessage())]
         writer.write(b"".join(part for part in parts if part))

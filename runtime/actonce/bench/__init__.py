@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat with the installed command: `actonce bench`."""

@@ -1,0 +1,66 @@
+"""Troubles that a person has to look into: a minority side, two replicas with one name, a clock that is far off.
+
+Each is a sentence that names who, and says what to do. Reads the engine, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from actonce.engine import Engine
+from actonce_crdt import stamp_wall_s
+
+DENIAL_S = 10.0
+"""A refusal counts for so long: well over the longest pause between two attempts to dial."""
+
+
+def troubles(engine: Engine) -> Iterator[str]:
+    """All that is the case now."""
+    if engine.membership.settled is not None:
+        yield from minority(engine)
+    yield from names(engine)
+    yield from clocks(engine)
+
+
+def minority(engine: Engine) -> Iterator[str]:
+    """Half of the replicas that we know, or more, are gone. Not who left on purpose, nor who is silent for a moment."""
+    membership = engine.membership
+    live, silent = ({member.name for member in side} for side in (membership.view.members, membership.view.lingering))
+    gone = sorted(n for n, peer in membership.peers.items() if n not in live | silent and not peer.leaving)
+    known = len(live | silent) + len(gone)
+    if gone and 2 * len(live) <= known:
+        side = "minority side" if 2 * len(live) < known else "half of the mesh"
+        yield (
+            f"{side} ({len(live)} of {known} replicas): {', '.join(gone)} are dead or cut off; if they live, they do "
+            "the same tasks: start them or heal the network"
+        )
+
+
+def names(engine: Engine) -> Iterator[str]:
+    """Another live replica has our name, or somebody's whom we are linked with."""
+    now = engine.world.now()
+    for address, reason in sorted(engine.denials.items()):
+        if reason.startswith("name taken") and now - engine.denied_at.get(address, now) < DENIAL_S:
+            yield f"{address} refuses us: {reason}; stop one of the two, or give it another --name and --data"
+
+
+def clocks(engine: Engine) -> Iterator[str]:
+    """Stamps from a future that has not come yet: one of two clocks is wrong. Safety does not depend on clocks."""
+    wall = engine.world.wall()
+    for author, stamp in sorted(engine.ledger.drifted.items()):
+        ahead_s = stamp_wall_s(stamp) - wall
+        if ahead_s * 1000 <= engine.ledger.clock.drift_max_ms:
+            continue  # time has caught up with it
+        if author == engine.me.name:
+            yield f"our clock is {about(ahead_s)} behind the stamps in our own journal: set it right (NTP)"
+        else:
+            yield (
+                f"stamps of {author} are {about(ahead_s)} ahead of our clock: set the clock that is wrong (NTP), and "
+                "restart the replica on that host"
+            )
+
+
+def about(seconds: float) -> str:
+    """A duration of at least a minute, as people say it."""
+    minutes = round(seconds / 60)
+    return f"{minutes} minutes" if minutes < 120 else f"{round(minutes / 60)} hours"
