@@ -15,14 +15,17 @@ Then `actonce run module:agent`, or `async with Replica(agent, ...)` in a progra
 from actonce.agent import Agent
 from actonce.context import Context, SyncContext
 from actonce.errors import ActonceError, EffectFailed, GateClosed, SinkRefused, SinkUnknown, TaskFailed
+from actonce.placement import Traits
 from actonce.replica import Handle, Replica
-from actonce.settings import LAN, Settings
+from actonce.settings import LAN, LAPTOP, WAN, Settings
 from actonce.sinks import CallableSink, FileSink, HttpSink, Sink
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LAN",
+    "LAPTOP",
+    "WAN",
     "ActonceError",
     "Agent",
     "CallableSink",
@@ -39,5 +42,6 @@ __all__ = [
     "SinkUnknown",
     "SyncContext",
     "TaskFailed",
+    "Traits",
     "__version__",
 ]

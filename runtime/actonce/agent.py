@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from actonce.errors import ConfigError
+from actonce.placement import SPREAD, Placement, Way
 from actonce.sinks import Sink
 from actonce_crdt import Json
 
@@ -17,6 +18,7 @@ OnDoubt = Literal["resend", "skip"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+REGION_STAND_IN_S = 10.0
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -32,6 +34,9 @@ class TaskSpec:
     """Of one attempt."""
     on_doubt: OnDoubt
     """When an effect may or may not have happened and its sink cannot be asked: see `Agent.task`."""
+    placement: Placement = SPREAD
+    stand_in_after_s: float = 0.0
+    """How long a replica that is not the first choice waits before it takes such tasks over."""
     example: Json = None
     """A payload to simulate with."""
 
@@ -59,6 +64,8 @@ class Agent:
         retries: int = 3,
         timeout: str | float | None = "10m",
         on_doubt: OnDoubt = "resend",
+        placement: str = "spread",
+        stand_in_after: str | float | None = None,
         example: Json = None,
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function as the handler of `kind`.
@@ -73,6 +80,12 @@ class Agent:
                 that can look up a key is always asked. Otherwise "resend" sends it again if the sink still refuses
                 repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again. Either way it
                 is listed as a doubt.
+            placement: who takes the tasks: "spread" over all replicas; "primary", the replica with the highest
+                --priority takes all, the others stand by; "local", whoever received it, so that the same key submitted
+                on two replicas is two tasks; "region=NAME", replicas started with --region NAME first.
+            stand_in_after: how long others wait, after the replica or the region of a "primary", "local" or "region"
+                kind is gone, before they take its tasks: on top of the time that it takes to notice. Default: 0, and
+                "10s" for regions.
             example: a payload that `actonce simulate` submits.
         """
         check_name("a kind of task", kind)
@@ -83,9 +96,15 @@ class Agent:
         if on_doubt not in ("resend", "skip"):
             raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend' or 'skip'")
         timeout_s = None if timeout is None else parse_duration_s(timeout)
+        placed = Placement.parse(placement)
+        if stand_in_after is not None and placed == SPREAD:
+            raise ConfigError("stand_in_after: with placement='spread' every replica is the first choice of some tasks")
+        wait_s = REGION_STAND_IN_S if placed.way is Way.REGION else 0.0
+        if stand_in_after is not None:
+            wait_s = parse_duration_s(stand_in_after) if stand_in_after else 0.0
 
         def register(handler: Handler) -> Handler:
-            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt, example)
+            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt, placed, wait_s, example)
             return handler
 
         return register

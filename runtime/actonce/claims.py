@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 
+from actonce.agent import TaskSpec
 from actonce.executor import Executor
 from actonce.ledger import Ledger
 from actonce.membership import Membership
 from actonce.ownership import Member, next_epoch, owner
+from actonce.placement import Placement, preference, stands_in
 from actonce.world import World
 from actonce_crdt import Claim, TaskState
 
@@ -27,15 +30,17 @@ class Claims:
         ledger: Ledger,
         membership: Membership,
         executor: Executor,
+        kinds: Mapping[str, TaskSpec],
         *,
         on_takeover: Callable[[str, Claim], None],
     ) -> None:
         """
         Args:
+            kinds: what has a handler here.
             on_takeover: called before we claim a task that another claimant left unfinished.
         """
         self._world, self._ledger, self._membership, self._executor = world, ledger, membership, executor
-        self._on_takeover = on_takeover
+        self._kinds, self._on_takeover = kinds, on_takeover
         self.open: dict[str, None] = {}
         """Tasks without an outcome, in the order in which they came."""
         self._ready: dict[str, None] = {}
@@ -70,7 +75,23 @@ class Claims:
         members = self._membership.in_play()
         if state.claim is not None and Member(state.claim.author, state.claim.incarnation) in members:
             return self._gave_up(task, state.claim)
-        return owner(task, members, self._membership.able(kind)) == self._membership.me
+        able = self._membership.able(kind)
+        placements = [Placement.parse(text) for text in self._membership.placements(kind)]
+        return all(owner(task, members, able, placement) == self._membership.me for placement in placements)
+
+    def _stand_in_s(self, task: str, kind: str) -> float:
+        """How long to leave a task to a replica that comes before us, and is gone: see `Agent.task`."""
+        spec, me, now = self._kinds[kind], self._membership.me, self._world.now()
+        if spec.stand_in_after_s <= 0:
+            return 0.0
+        ours = preference(spec.placement, task, me.name, me.traits)
+        gone = [
+            peer.gone_at
+            for peer in self._membership.peers.values()
+            if peer.member not in self._membership.in_play()
+            and stands_in(spec.placement, ours, preference(spec.placement, task, peer.member.name, peer.member.traits))
+        ]
+        return max(gone, default=-math.inf) + spec.stand_in_after_s - now
 
     def give_up(self) -> bool:
         """Others are about to take over what runs here: stop it. Whether there was anything."""
@@ -101,6 +122,11 @@ class Claims:
         if wait_s > 0 and task not in self._waited:
             self._waited.add(task)  # once, and capped: the other replica's wall clock may be wrong
             self._world.call_later(min(wait_s, RETRY_WAIT_S_MAX), lambda: self.changed([task]))
+            return
+        assert state.task is not None
+        wait_s = self._stand_in_s(task, state.task.kind)
+        if wait_s > 0:
+            self._world.call_later(wait_s, lambda: self.changed([task]))
             return
         self._waited.discard(task)
         self._given_up.pop(task, None)

@@ -26,6 +26,7 @@ from actonce.messages import Announce, decode, encode
 from actonce.outbox import Outbox
 from actonce.ownership import Member, View
 from actonce.peers import About
+from actonce.placement import NO_TRAITS, Traits
 from actonce.routes import Routes
 from actonce.running import Gate, Run
 from actonce.settings import Settings
@@ -50,6 +51,7 @@ class Engine:
         *,
         new: bool,
         address: str,
+        traits: Traits = NO_TRAITS,
         perform: Callable[[Desk, Run], Cancel],
         on_failed: Callable[[ActonceError], None],
     ) -> None:
@@ -58,11 +60,12 @@ class Engine:
             recovered: what the journal holds.
             new: no mesh of this agent exists yet; counts only with an empty journal.
             address: where others can dial us, or "".
+            traits: how we are preferred.
             perform: runs a handler at the hands.
             on_failed: the replica cannot go on; it has stopped acting.
         """
         self.world, self.agent, self.settings = world, agent, settings
-        self.me = Member(name, recovered.incarnation)
+        self.me = Member(name, recovered.incarnation, traits)
         self.notes: deque[tuple[float, str]] = deque(maxlen=NOTES_MAX)
         self.denials: dict[str, str] = {}
         """Address -> why the replica there last refused us."""
@@ -96,7 +99,8 @@ class Engine:
         self.executor = Executor(
             world, settings, agent, self.me, self.ledger, perform=lambda run: perform(self.desk, run), on_free=self.wake
         )
-        self.claims = Claims(world, self.ledger, self.membership, self.executor, on_takeover=self._takeover)
+        parts = (world, self.ledger, self.membership)
+        self.claims = Claims(*parts, self.executor, agent.tasks, on_takeover=self._takeover)
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
@@ -111,10 +115,11 @@ class Engine:
             recovered.journal_id,
             recovered.incarnation,
             self.ledger.client_id,
-            frozenset(self.agent.tasks),
+            {kind: str(spec.placement) for kind, spec in self.agent.tasks.items()},
             address,
             self.settings.contact_window_s,
             self.world.process,
+            self.me.traits,
         )
 
     def _make_gossip(self) -> Gossip:

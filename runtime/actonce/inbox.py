@@ -13,6 +13,7 @@ from actonce.agent import Agent
 from actonce.errors import KeyReused, PayloadInvalid, PayloadTooLarge, UnknownKind
 from actonce.ledger import Ledger
 from actonce.membership import Membership
+from actonce.placement import Way
 from actonce.settings import KEY_BYTES_MAX, PAYLOAD_BYTES_MAX
 from actonce.world import World
 from actonce_crdt import Done, Json, Task, ValueInvalid, pack_value
@@ -76,6 +77,8 @@ class Inbox:
             kinds = ", ".join(sorted(self._agent.tasks)) or "none"
             raise UnknownKind(f"agent {self._agent.name!r} has no handler for {kind!r}; it has: {kinds}")
         task = task_id(kind, key if key is not None else self._world.new_id())
+        if self._agent.tasks[kind].placement.way is Way.LOCAL:
+            task = f"{task}@{self._membership.me.name}"
         known_task = self._ledger.state.tasks.get(task)
         if known_task is not None and known_task.task is not None:
             if known_task.task.payload != payload:

@@ -40,7 +40,7 @@ class Membership:
         self,
         me: Member,
         settings: Settings,
-        kinds: frozenset[str],
+        kinds: Mapping[str, str],
         *,
         last: View | None,
         new: bool,
@@ -79,7 +79,7 @@ class Membership:
 
     def met(self, name: str, about: About) -> None:
         """A link to `name` came up. A later incarnation proves that the earlier one ended (it held the journal)."""
-        member = Member(name, about.incarnation)
+        member = Member(name, about.incarnation, about.traits)
         peer = self.peers.get(name)
         if peer is None or peer.member != member:
             if peer is not None:
@@ -327,6 +327,10 @@ class Membership:
     def _change(self, members: frozenset[Member], lingering: frozenset[Member]) -> None:
         heard_of = [peer.view.number for peer in self.peers.values() if peer.view is not None]
         heard_of = [number for number in heard_of if number <= HEARD_NUMBER_MAX]
+        for member in (self.view.members | self.view.lingering) - members - lingering:
+            peer = self.peers.get(member.name)
+            if peer is not None and peer.member == member and not peer.leaving:
+                peer.gone_at = self._ticked
         self.view = View(max([self.view.number, *heard_of]) + 1, members, lingering)
         self._in_play = None
         self.version += 1
@@ -374,6 +378,15 @@ class Membership:
                 return -math.inf
             until = min(until, peer.contact + self.settings.contact_window_s)
         return until
+
+    def placements(self, kind: str) -> set[str]:
+        """How the members in play place this kind, as far as they told us; their links did."""
+        found = {self.kinds[kind]} if kind in self.kinds else set()
+        for member in self.in_play() - {self.me}:
+            peer = self.peers.get(member.name)
+            if peer is not None and peer.member == member and peer.about is not None and kind in peer.about.kinds:
+                found.add(peer.about.kinds[kind])
+        return found
 
     def able(self, kind: str) -> Callable[[Member], bool]:
         """Which members may be given a task of this kind: with a handler, not leaving; unknown ones count as able."""

@@ -7,13 +7,14 @@ every type and size and raises `MessageInvalid`. Document bytes inside `Push` ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import msgpack
 
-from actonce.errors import MessageInvalid
+from actonce.errors import ConfigError, MessageInvalid
 from actonce.ownership import Member, View
+from actonce.placement import Traits
 
 MEMBERS_MAX = 1024
 """Members in one view."""
@@ -156,13 +157,13 @@ def decode(frame: bytes) -> Message:
                 return Chunk(index, count, part)
             case [7]:
                 return Bye()
-    except (ValueError, TypeError) as error:  # msgpack's own errors are ValueErrors; TypeError: an unhashable map key
+    except (ValueError, TypeError, ConfigError) as error:  # of msgpack; of unhashable map keys; of traits
         raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None
     raise MessageInvalid(f"a frame of {len(frame)} bytes holds no message of this protocol")
 
 
 def _members(members: frozenset[Member]) -> list[list[Any]]:
-    return [[member.name, member.incarnation] for member in sorted(members)]
+    return [[*(one.name, one.incarnation), *astuple(one.traits)] for one in sorted(members)]
 
 
 def _read_members(rows: list[Any]) -> frozenset[Member]:
@@ -170,10 +171,10 @@ def _read_members(rows: list[Any]) -> frozenset[Member]:
     members = set()
     for row in rows:
         match row:
-            case [str(name), int(incarnation)] if len(name) <= 64:
-                members.add(Member(name, incarnation))
+            case [str(name), int(incarnation), int(weight), int(priority), str(region)] if len(name) <= 64:
+                members.add(Member(name, incarnation, Traits(weight, priority, region)))
             case _:
-                raise ValueError("a member is a name and an incarnation")
+                raise ValueError("a member is a name, an incarnation and traits")
     return frozenset(members)
 
 

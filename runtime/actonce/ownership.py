@@ -20,9 +20,9 @@ Not promised here: anything about a partition that outlasts suspicion + grace. T
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from actonce_crdt import order
+from actonce.placement import NO_TRAITS, SPREAD, Placement, Traits, preference
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,6 +31,8 @@ class Member:
 
     name: str
     incarnation: int
+    traits: Traits = field(default=NO_TRAITS, compare=False)
+    """Fixed for an incarnation, so that whoever knows the member knows how it is preferred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,9 @@ def in_play(me: Member, mine: View, announced: Mapping[Member, View]) -> frozens
     return must | lingering | {me}
 
 
-def owner(task: str, members: Iterable[Member], able: Callable[[Member], bool]) -> Member | None:
+def owner(
+    task: str, members: Iterable[Member], able: Callable[[Member], bool], placement: Placement = SPREAD
+) -> Member | None:
     """The member that ranks first for `task` among those that are `able` (have a handler, are not leaving).
 
     Two incarnations of one replica may be in play at once (a restart that not all have seen); they rank equal, and
@@ -75,7 +79,7 @@ def owner(task: str, members: Iterable[Member], able: Callable[[Member], bool]) 
     """
     return max(
         (member for member in members if able(member)),
-        key=lambda member: (order(task, member.name), member.incarnation),
+        key=lambda member: (preference(placement, task, member.name, member.traits), member.name, member.incarnation),
         default=None,
     )
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import msgpack
 
-from actonce.errors import MessageInvalid
+from actonce.errors import ConfigError, MessageInvalid
 from actonce.messages import CLIENTS_MAX, Announce, Heartbeat
 from actonce.ownership import Member, View
+from actonce.placement import NO_TRAITS, Traits
 from actonce.world import ProcessId
 
 CONTACT_WINDOW_S_MAX = 3600.0
@@ -30,18 +31,20 @@ class About:
     incarnation: int
     client: int
     """Client id of the document entries that it writes in this incarnation."""
-    kinds: frozenset[str]
-    """Kinds of task it has a handler for."""
+    kinds: Mapping[str, str]
+    """Kinds of task it has a handler for -> how it places them (see `placement`)."""
     address: str
     """Where others can dial it, or "" when it does not say."""
     contact_window_s: float
     process: ProcessId
+    traits: Traits = NO_TRAITS
 
     def encode(self) -> bytes:
         """For the handshake."""
         process = [self.process.host, self.process.pid, self.process.started]
-        row = [self.agent, self.journal, self.incarnation, self.client, sorted(self.kinds), self.address]
-        packed: bytes = msgpack.packb([*row, self.contact_window_s, process])
+        kinds = [[kind, placed] for kind, placed in sorted(self.kinds.items())]
+        row = [self.agent, self.journal, self.incarnation, self.client, kinds, self.address, self.contact_window_s]
+        packed: bytes = msgpack.packb([*row, process, list(astuple(self.traits))])
         return packed
 
     @classmethod
@@ -54,11 +57,11 @@ class About:
             match msgpack.unpackb(data):
                 case [
                     str(agent), str(journal), int(incarnation), int(client), list(kinds), str(address),
-                    float(window), [str(host), int(pid), int(started)],
-                ] if 0 < window <= CONTACT_WINDOW_S_MAX and all(isinstance(kind, str) for kind in kinds):
-                    process = ProcessId(host, pid, started)
-                    return cls(agent, journal, incarnation, client, frozenset(kinds), address, window, process)
-        except (ValueError, TypeError):
+                    float(window), [str(host), int(pid), int(started)], [int(weight), int(priority), str(region)],
+                ] if 0 < window <= CONTACT_WINDOW_S_MAX and all(isinstance(text, str) for row in kinds for text in row):
+                    process, traits = ProcessId(host, pid, started), Traits(weight, priority, region)
+                    return cls(agent, journal, incarnation, client, dict(kinds), address, window, process, traits)
+        except (ValueError, TypeError, ConfigError):
             pass
         raise MessageInvalid("the peer speaks another protocol, or another version of this one")
 
@@ -95,6 +98,8 @@ class Peer:
     """Our active time since which its answers have been older than the contact window."""
     admitted: float = -math.inf
     """Our active time when it became a member."""
+    gone_at: float = -math.inf
+    """When it stopped counting as in play, unless it left by itself."""
     removals: int = 0
     """How often it was removed for silence or lateness without having stayed for a while."""
 

@@ -28,6 +28,7 @@ from actonce.errors import ActonceError, NotSettled, ReplicaFailed, TaskFailed
 from actonce.http_api import HttpApi
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
+from actonce.placement import NO_TRAITS, Traits
 from actonce.running import Run
 from actonce.settings import LAN, Settings
 from actonce.world import Cancel
@@ -75,6 +76,7 @@ class Replica:
         secret: bytes | None = None,
         new: bool = False,
         settings: Settings = LAN,
+        traits: Traits = NO_TRAITS,
     ) -> None:
         """
         Args:
@@ -85,11 +87,13 @@ class Replica:
             advertise: address under which others reach us, where that is not `listen`; "" to be dialed by nobody.
             secret: known to all replicas of the agent. Without it only loopback addresses are allowed.
             new: no mesh of this agent exists yet. One replica, once: it counts only with an empty journal.
+            settings: how fast it talks and gives up; all replicas of an agent should have the same.
+            traits: how it is preferred for tasks: see `Agent.task`, `placement`.
         """
         check_name("a replica", name)
         if advertise is None and (listen.endswith(":0") or listen.startswith(("0.0.0.0:", "[::]:"))):
             advertise = ""
-        self._setup = Setup(agent, name, Path(data), listen, tuple(join), advertise, secret, new, settings)
+        self._setup = Setup(agent, name, Path(data), listen, tuple(join), advertise, secret, new, settings, traits)
         self._failed: ActonceError | None = None
         self._ended = False
         self._asking: set[anyio.CancelScope] = set()

@@ -9,6 +9,7 @@ from typing import Any
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
+from actonce.placement import SPREAD, Placement
 from actonce.troubles import troubles
 from actonce_crdt import (
     Claim,
@@ -181,8 +182,9 @@ def explain(engine: Engine, task: str) -> Facts | None:
         return None
     members = engine.membership.in_play()
     able = engine.membership.able(state.task.kind)
-    ranked = _ranking(task, members)
-    first = owner(task, members, able)
+    placement = engine.agent.tasks[state.task.kind].placement if state.task.kind in engine.agent.tasks else SPREAD
+    ranked = _ranking(task, members, placement)
+    first = owner(task, members, able, placement)
     return {
         "task": task,
         "state": task_state(engine, task, state),
@@ -195,10 +197,10 @@ def explain(engine: Engine, task: str) -> Facts | None:
     }
 
 
-def _ranking(task: str, members: frozenset[Member]) -> list[Member]:
+def _ranking(task: str, members: frozenset[Member], placement: Placement) -> list[Member]:
     left, ranked = set(members), []
     while left:
-        first = owner(task, left, lambda name: True)
+        first = owner(task, left, lambda member: True, placement)
         assert first is not None
         ranked.append(first)
         left.remove(first)

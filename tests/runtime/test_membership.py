@@ -22,7 +22,7 @@ NOBODY = View(0, frozenset())
 
 def about(member: Member, *, kinds: str = "reply", window_s: float = LAN.contact_window_s) -> About:
     process = ProcessId("host", ord(member.name), member.incarnation)
-    return About("kevin", f"journal-{member.name}", member.incarnation, 1, frozenset({kinds}), "", window_s, process)
+    return About("kevin", f"journal-{member.name}", member.incarnation, 1, {kinds: "spread"}, "", window_s, process)
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Replica:
         self.it = Membership(
             A,
             LAN,
-            frozenset({"reply"}),
+            {"reply": "spread"},
             last=self.last,
             new=self.new,
             now=self.now,

@@ -48,7 +48,7 @@ anything: st.SearchStrategy[object] = st.recursive(
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(small_keys, inner, max_size=3),
     max_leaves=20,
 )
-ABOUT = About("kevin", "journal", 3, 2**53 - 1, frozenset({"b", "a"}), "h:1", 1.0, ProcessId("host", 1, 2))
+ABOUT = About("kevin", "journal", 3, 2**53 - 1, {"b": "spread", "a": "primary"}, "h:1", 1.0, ProcessId("host", 1, 2))
 
 
 @given(messages)

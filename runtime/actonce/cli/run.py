@@ -16,8 +16,9 @@ from actonce.cli.stopping import Stop
 from actonce.cli.watching import watch, watch_leaving
 from actonce.errors import ActonceError
 from actonce.loading import load_agent
+from actonce.placement import Traits
 from actonce.replica import DEFAULT_LISTEN, Replica
-from actonce.settings import LAN
+from actonce.settings import LAN, PRESETS
 
 
 @click.command(
@@ -76,6 +77,29 @@ from actonce.settings import LAN
     metavar="N",
     help="Handlers that run at once on this replica.",
 )
+@click.option(
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    default="lan",
+    show_default=True,
+    help="How fast replicas talk and give each other up, the same for all: lan, within a site; wan, round trips up to "
+    "a second; laptop, machines that sleep.",
+)
+@click.option(
+    "--weight",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Share of the tasks: a replica with 2 takes twice as many as one with 1.",
+)
+@click.option(
+    "--priority",
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="For kinds with placement 'primary': the replica with the highest takes them all, the others stand by.",
+)
+@click.option("--region", default="", metavar="NAME", help="For kinds with placement 'region=NAME': where this one is.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each event, for programs.")
 def run(
     target: str,
@@ -87,6 +111,10 @@ def run(
     secret_file: Path | None,
     new: bool,
     slots: int,
+    preset: str,
+    weight: int,
+    priority: int,
+    region: str,
     as_json: bool,
 ) -> None:
     """Run one replica of an agent until Ctrl-C.
@@ -107,7 +135,8 @@ def run(
         advertise=advertise,
         secret=secret,
         new=new,
-        settings=replace(LAN, slots=slots),
+        settings=replace(PRESETS[preset], slots=slots),
+        traits=Traits(weight, priority, region),
     )
     with make_screen(name, as_json) as screen, Stop(at_once=screen.restore) as stop:
         logging.basicConfig(level=logging.WARNING, handlers=[screen.log_handler()])

@@ -18,6 +18,7 @@ from actonce.edge.journal import open_journal
 from actonce.edge.real import RealWorld
 from actonce.engine import Engine
 from actonce.errors import ActonceError, ReplicaFailed
+from actonce.placement import NO_TRAITS, Traits
 from actonce.running import Run
 from actonce.settings import Settings
 from actonce.world import Cancel
@@ -40,6 +41,7 @@ class Setup:
     secret: bytes | None
     new: bool
     settings: Settings
+    traits: Traits = NO_TRAITS
 
 
 class EngineThread:
@@ -122,6 +124,7 @@ class EngineThread:
                 recovered,
                 setup.settings,
                 new=setup.new,
+                traits=setup.traits,
                 address=setup.advertise if setup.advertise is not None else setup.listen,
                 perform=self._perform,
                 on_failed=failed,

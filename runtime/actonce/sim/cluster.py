@@ -18,6 +18,7 @@ from actonce.envelopes import Kind, is_envelope, open_envelope
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
 from actonce.messages import Push, decode
+from actonce.placement import NO_TRAITS, Traits
 from actonce.running import Run
 from actonce.settings import LAN, Settings
 from actonce.settling import Settled
@@ -112,6 +113,7 @@ class Node:
     engine: Engine | None = None
     rate: float = 1.0
     wall_offset_s: float = 0.0
+    traits: Traits = NO_TRAITS
 
 
 class Cluster:
@@ -174,6 +176,7 @@ class Cluster:
             self.settings,
             new=new,
             address=name,
+            traits=node.traits,
             perform=perform,
             on_failed=lambda error: self.failures.append(f"{name}: {error}"),
         )
