@@ -36,7 +36,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("agent", "http_sink", "http_stream", "loading", "sinks"),
     ("asking", "ledger", "peers", "running"),
     ("deaths", "gossip", "lines", "membership", "routes", "settling", "suspicion"),
-    ("claims", "executor", "inbox", "outbox"),
+    ("claims", "delegation", "executor", "inbox", "outbox"),
     ("context", "desk", "engine", "job", "performing"),
     ("edge",),
     ("http_api", "replica", "reporting", "sim", "troubles"),

@@ -51,13 +51,21 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`author`, in this incarnation, does the task. The epoch is also the fencing token."""
+    """`author`, in this incarnation, does the task, or has `holder` do it. The epoch is also the fencing token."""
 
     key: str
     stamp: int
     author: str
     epoch: int
     incarnation: int
+    holder: str = ""
+    """Whom the author delegates the task to; empty for itself."""
+    holder_incarnation: int = 0
+
+    @property
+    def claimant(self) -> tuple[str, int]:
+        """Name and incarnation of the process that has the task."""
+        return (self.holder, self.holder_incarnation) if self.holder else (self.author, self.incarnation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +162,11 @@ def _name(field: str, value: object) -> None:
         raise EntryInvalid(f"{field} must be a name such as node-1, of at most {NAME_BYTES_MAX} bytes")
 
 
+def _holder(field: str, value: object) -> None:
+    if value != "":
+        _name(field, value)
+
+
 def _key(field: str, value: object) -> None:
     if type(value) is not str or not value:
         raise EntryInvalid(f"{field} must be a text that is not empty")
@@ -201,7 +214,7 @@ def _settled(field: str, value: object) -> None:
 _CHECKS: Final[dict[str, _Check]] = {
     "key": _key, "stamp": _stamp, "author": _name, "kind": _key, "payload": _blob, "epoch": _count,
     "incarnation": _count, "attempt": _attempt, "retry_at_ms": _count, "error": _text, "ok": _flag, "result": _blob,
-    "task": _key, "sink": _key, "body": _blob, "receipt": _blob, "settled": _settled,
+    "holder": _holder, "holder_incarnation": _count, "task": _key, "sink": _key, "body": _blob, "receipt": _blob, "settled": _settled,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 

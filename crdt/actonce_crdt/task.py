@@ -2,7 +2,7 @@
 
 field   keeps                                                      why
 task    the smallest (stamp, author)                               the first submission counts
-claim   the largest (epoch, rank, author, incarnation, stamp)      the tie-break of ownership
+claim   the largest (epoch, rank, author, incarnation, stamp, ..)  the tie-break of ownership
 tries   the largest (attempt, epoch, stamp, author)                the latest failure
 done    the largest (ok, epoch, rank, author, stamp)               a success outlives a failure
 """
@@ -52,7 +52,8 @@ def claim_order(claim: Claim) -> tuple[int | str, ...]:
 
     It needs no membership, so it is the same everywhere, at any time.
     """
-    return claim.epoch, *order(claim.key, claim.author), claim.incarnation, claim.stamp
+    tie = (claim.incarnation, claim.stamp, claim.holder, claim.holder_incarnation)
+    return claim.epoch, *order(claim.key, claim.author), *tie
 
 
 def _task_order(task: Task) -> tuple[int | str, ...]:

@@ -130,6 +130,7 @@ class Engine:
             self.ledger,
             self.membership,
             seek=lambda name: self.routes.seek(name),
+            free=lambda: self.claims.free,
             on_word=self._heard,
             on_contact=self.wake,
             on_ended=self._ended,
@@ -267,7 +268,8 @@ class Engine:
         self.wake()
 
     def _takeover(self, task: str, claim: Claim) -> None:
-        self.note(f"takes {task} over from {claim.author} (incarnation {claim.incarnation}, epoch {claim.epoch})")
+        name, incarnation = claim.claimant
+        self.note(f"takes {task} over from {name} (incarnation {incarnation}, epoch {claim.epoch})")
 
     def _ended(self, about: About, name: str) -> None:
         self._deaths.ended(about, name)

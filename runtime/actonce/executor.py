@@ -120,7 +120,7 @@ class Executor:
     def holds(self, task: str, state: TaskState) -> bool:
         """Whether the winning claim of the task is the one that we run it under."""
         claim = state.claim
-        return claim is not None and Member(claim.author, claim.incarnation) == self._me and state.done is None
+        return claim is not None and Member(*claim.claimant) == self._me and state.done is None
 
     def leave(self) -> None:
         """No further attempts here: whoever takes the tasks over will make them."""

@@ -42,6 +42,7 @@ class Gossip:
         membership: Membership,
         *,
         seek: Callable[[str], None],
+        free: Callable[[], int],
         on_word: Callable[[Announce], None],
         on_contact: Callable[[], None],
         on_ended: Callable[[About, str], None],
@@ -52,6 +53,7 @@ class Gossip:
         """
         Args:
             seek: called at each heartbeat for a peer that does not answer: look for another way to it.
+            free: how many tasks we could start at once.
             on_word: somebody announced a view, perhaps one without us.
             on_contact: something came that may let us act.
             on_ended: the link of this replica (its `About`, its name) was read to its end.
@@ -60,7 +62,7 @@ class Gossip:
         """
         self._world, self._settings, self._about = world, settings, about
         self._ledger, self._membership = ledger, membership
-        self._seek, self._on_word = seek, on_word
+        self._seek, self._free, self._on_word = seek, free, on_word
         self._silent: Counter[str] = Counter()
         """Heartbeats for which there was no link to a replica in play."""
         self._on_contact, self._on_ended, self._on_denied = on_contact, on_ended, on_denied
@@ -298,6 +300,7 @@ class Gossip:
             self._ledger.document.digest,
             news,
             peer.view.number if peer.view is not None and peer.member in self._membership.view.members else 0,
+            self._free(),
             tuple(sorted(name for name, peer in self._membership.peers.items() if peer.refuses)),
         )
         if line.send(beat):

@@ -47,6 +47,8 @@ class Heartbeat:
     read: Mapping[int, int]
     heard: int = 0
     """Number of the newest view of the receiver that the sender has read; 0 if it needs no promise of the receiver."""
+    free: int = 0
+    """Tasks that the sender could start at once."""
     refused: tuple[str, ...] = ()
     """Names of replicas whose link was read to its end and whose address refuses: rule "certain death"."""
 
@@ -105,8 +107,8 @@ Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye
 def encode(message: Message) -> bytes:
     """One frame. The caller splits it when it exceeds the transport's frame limit."""
     match message:
-        case Heartbeat(sent, echo, view, digest, read, heard, refused):
-            body: list[Any] = [1, sent, echo, view, digest, dict(read), heard, list(refused)]
+        case Heartbeat(sent, echo, view, digest, read, heard, free, refused):
+            body: list[Any] = [1, sent, echo, view, digest, dict(read), heard, free, list(refused)]
         case Announce(view, settled, leaving, accused, addresses):
             rows = [_members(view.members), _members(view.lingering), _members(accused)]
             body = [2, view.number, *rows, settled, leaving, list(addresses)]
@@ -133,11 +135,13 @@ def decode(frame: bytes) -> Message:
     try:
         body = msgpack.unpackb(frame, strict_map_key=False)
         match body:
-            case [1, float(sent), float(echo), int(view), bytes(digest), dict(read), int(heard), list(refused)]:
+            case [
+                1, float(sent), float(echo), int(view), bytes(digest), dict(read), int(heard), int(free), list(refused)
+            ]:  # fmt: skip
                 _check(len(digest) == 16 and len(read) <= CLIENTS_MAX and len(refused) <= MEMBERS_MAX)
                 _check(all(_is_count(client) and _is_count(clock) for client, clock in read.items()))
                 _check(all(isinstance(name, str) for name in refused))
-                return Heartbeat(sent, echo, view, digest, read, heard, tuple(refused))
+                return Heartbeat(sent, echo, view, digest, read, heard, free, tuple(refused))
             case [
                 2, int(number), list(members), list(lingering), list(accused),
                 bool(settled), bool(leaving), list(addresses),

@@ -82,6 +82,8 @@ class Peer:
     leaving: bool = False
     refused: frozenset[str] = frozenset()
 
+    free: int = 0
+    """Tasks that it could start at once, less those that we have delegated to it since it said so."""
     has_heard: int = 0
     """Number of the newest view of ours that it read."""
     their_sent: float = -math.inf
@@ -124,7 +126,7 @@ class Peer:
         """Take a heartbeat; `mine` is our own state vector."""
         self.their_sent = max(self.their_sent, beat.sent)
         self.refused = frozenset(beat.refused)
-        self.has_heard = max(self.has_heard, beat.heard)
+        self.has_heard, self.free = max(self.has_heard, beat.heard), beat.free
         if self.echoed < beat.echo <= now:
             self.echoed = beat.echo
             self.round_trips += 1

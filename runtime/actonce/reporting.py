@@ -117,7 +117,7 @@ def task_state(engine: Engine, task: str, state: TaskState) -> str:
         return "done" if state.done.ok else "failed"
     if state.claim is None:
         return "open"
-    claimant = Member(state.claim.author, state.claim.incarnation)
+    claimant = Member(*state.claim.claimant)
     if claimant not in engine.membership.in_play():
         return "open"
     tried = state.tries is not None and state.tries.epoch == state.claim.epoch
@@ -145,7 +145,7 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
                     "task": task,
                     "state": name,
                     "submitted": moment(stamp_wall_s(state.task.stamp)),
-                    "claimed_by": claim.author if claim else None,
+                    "claimed_by": claim.claimant[0] if claim else None,
                     "epoch": claim.epoch if claim else None,
                     "failed_attempts": state.tries.attempt if state.tries else 0,
                     "result": unpack_value(state.done.result) if state.done else None,
@@ -216,7 +216,9 @@ def _words(record: Record) -> Iterator[str]:
         case Task():
             yield "took it in"
         case Claim():
-            yield f"claimed it: epoch {record.epoch}, incarnation {record.incarnation}"
+            name, incarnation = record.claimant
+            what = f"delegated it to {name}" if record.holder else "claimed it"
+            yield f"{what}: epoch {record.epoch}, incarnation {incarnation}"
         case Try():
             yield f"failed attempt {record.attempt} (epoch {record.epoch}): {record.error}"
         case Done():

@@ -29,7 +29,8 @@ from .records import records
 
 EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (Task("t", 1, "a", "reply", b"\xc0"), ("task", "t", 1, "a", "reply", b"\xc0")),
-    (Claim("t", 2, "a", 3, 4), ("claim", "t", 2, "a", 3, 4)),
+    (Claim("t", 2, "a", 3, 4), ("claim", "t", 2, "a", 3, 4, "", 0)),
+    (Claim("t", 2, "a", 3, 4, "b", 5), ("claim", "t", 2, "a", 3, 4, "b", 5)),
     (Try("t", 2, "a", 3, 1, 99, "boom"), ("try", "t", 2, "a", 3, 1, 99, "boom")),
     (Done("t", 2, "a", 3, True, b""), ("done", "t", 2, "a", 3, True, b"")),
     (Intent("e", 2, "a", "t", 3, "room", b"hi"), ("intent", "e", 2, "a", "t", 3, "room", b"hi")),
@@ -84,23 +85,25 @@ BAD_WIRE: list[tuple[object, str]] = [
     ((b"task", "t", 1, "a"), "code must be a name"),
     (("", "t", 1, "a"), "code must be a name"),
     (("x" * 65, "t", 1, "a"), "code must be a name"),
-    (("claim", "t", 1, "a", 1), "4 fields instead of 5"),
-    (("claim", "t", 1, "a", 1, 2, 3), "6 fields instead of 5"),
-    (("claim", "", 1, "a", 1, 2), "key must be"),
-    (("claim", b"t", 1, "a", 1, 2), "key must be"),
-    (("claim", "k" * 513, 1, "a", 1, 2), "key is longer than 512 bytes"),
-    (("claim", "\u20ac" * 171, 1, "a", 1, 2), "key is longer than 512 bytes"),
-    (("claim", "t", -1, "a", 1, 2), "stamp must be"),
-    (("claim", "t", 1 << 63, "a", 1, 2), "stamp must be"),
-    (("claim", "t", 1.0, "a", 1, 2), "stamp must be"),
-    (("claim", "t", True, "a", 1, 2), "stamp must be"),
-    (("claim", "t", 1, "A", 1, 2), "author must be a name"),
-    (("claim", "t", 1, "-a", 1, 2), "author must be a name"),
-    (("claim", "t", 1, "a\n", 1, 2), "author must be a name"),
-    (("claim", "t", 1, "a" * 65, 1, 2), "author must be a name"),
-    (("claim", "t", 1, "a", -1, 2), "epoch must be"),
-    (("claim", "t", 1, "a", True, 2), "epoch must be"),
-    (("claim", "t", 1, "a", 1, COUNT_MAX + 1), "incarnation must be"),
+    (("claim", "t", 1, "a", 1, 2, ""), "6 fields instead of 7"),
+    (("claim", "t", 1, "a", 1, 2, "", 0, 1), "8 fields instead of 7"),
+    (("claim", "t", 1, "a", 1, 2, "B", 0), "holder must be a name"),
+    (("claim", "t", 1, "a", 1, 2, "b", -1), "holder_incarnation must be"),
+    (("claim", "", 1, "a", 1, 2, "", 0), "key must be"),
+    (("claim", b"t", 1, "a", 1, 2, "", 0), "key must be"),
+    (("claim", "k" * 513, 1, "a", 1, 2, "", 0), "key is longer than 512 bytes"),
+    (("claim", "\u20ac" * 171, 1, "a", 1, 2, "", 0), "key is longer than 512 bytes"),
+    (("claim", "t", -1, "a", 1, 2, "", 0), "stamp must be"),
+    (("claim", "t", 1 << 63, "a", 1, 2, "", 0), "stamp must be"),
+    (("claim", "t", 1.0, "a", 1, 2, "", 0), "stamp must be"),
+    (("claim", "t", True, "a", 1, 2, "", 0), "stamp must be"),
+    (("claim", "t", 1, "A", 1, 2, "", 0), "author must be a name"),
+    (("claim", "t", 1, "-a", 1, 2, "", 0), "author must be a name"),
+    (("claim", "t", 1, "a\n", 1, 2, "", 0), "author must be a name"),
+    (("claim", "t", 1, "a" * 65, 1, 2, "", 0), "author must be a name"),
+    (("claim", "t", 1, "a", -1, 2, "", 0), "epoch must be"),
+    (("claim", "t", 1, "a", True, 2, "", 0), "epoch must be"),
+    (("claim", "t", 1, "a", 1, COUNT_MAX + 1, "", 0), "incarnation must be"),
     (("try", "t", 1, "a", 1, 0, 5, "x"), "attempt counts from 1"),
     (("try", "t", 1, "a", 1, 1, 5, b"x"), "error must be text"),
     (("done", "t", 1, "a", 1, 1, b""), "ok must be true or false"),
@@ -125,10 +128,10 @@ def test_what_does_not_follow_the_format_is_refused(wire: object, message: str) 
     [
         b"",
         b"\xc1",
-        pack(("claim", "t", 1, "a", 1, 2)) + b"\0",
-        pack(("claim", "t", 1, "a", 1, 2))[:-1],
-        b"\xdc\x00\x06" + pack(("claim", "t", 1, "a", 1, 2))[1:],  # a long form of the array header
-        pack(("claim", "t", 1, "a", 1))[:-1].replace(b"\x95", b"\x96") + b"\xcc\x01\x02",  # a long form of 1
+        pack(("claim", "t", 1, "a", 1, 2, "", 0)) + b"\0",
+        pack(("claim", "t", 1, "a", 1, 2, "", 0))[:-1],
+        b"\xdc\x00\x08" + pack(("claim", "t", 1, "a", 1, 2, "", 0))[1:],  # a long form of the array header
+        pack(("claim", "t", 1, "a", 1))[:-1].replace(b"\x95", b"\x98") + b"\xcc\x01\x02\xa0\x00",  # a long form of 1
         b"\x94\xa1x\xa1\xff\x01\xa1a",  # not UTF-8
         b"\x95\xa1x\xa1k\x01\xa1a" + b"\x91" * 100_000 + b"\xc0",  # deeper than any stack
         b"\xdd\xff\xff\xff\xff",  # a count without contents

@@ -33,7 +33,7 @@ parts = st.binary(min_size=1)
 digests = st.binary(min_size=16, max_size=16)
 names = st.lists(st.text("abc", max_size=5), max_size=3).map(tuple)
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Heartbeat, times, times, counts, digests, st.dictionaries(counts, counts), counts, names),
+    st.builds(Heartbeat, times, times, counts, digests, st.dictionaries(counts, counts), counts, counts, names),
     st.builds(Announce, st.builds(View, counts, members, members), st.booleans(), st.booleans(), members, names),
     st.builds(Push, st.binary()),
     st.builds(Ack, counts),

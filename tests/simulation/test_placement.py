@@ -48,6 +48,7 @@ async def shares(mesh: Cluster, kind: str, count: int, at: str | None = None) ->
     for index in range(count):
         for name in [at] if at else sorted(mesh.nodes):
             mesh.submit(name, kind, index, f"{before}-{index}")
+        await asyncio.sleep(0.02)  # never so many that their owner would delegate
     assert await mesh.until(lambda: len(mesh.feed.posts) >= before + count, 60.0)
     await asyncio.sleep(1.0)
     posts = mesh.feed.posts[before:]

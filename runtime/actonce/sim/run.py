@@ -131,6 +131,8 @@ class Run:
         doubts = [effect.doubt.settled for found in effects for effect in found.values() if effect.doubt]
         for settled in doubts:
             cluster.history.sometimes[f"doubts {settled}"] += 1
+        states = [state for engine in cluster.live()[:1] for state in engine.ledger.state.tasks.values()]
+        cluster.history.sometimes["delegated"] = sum(bool(state.claim and state.claim.holder) for state in states)
         return Outcome(
             self.seed,
             self.plan,
