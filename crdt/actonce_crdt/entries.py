@@ -214,7 +214,8 @@ def _settled(field: str, value: object) -> None:
 _CHECKS: Final[dict[str, _Check]] = {
     "key": _key, "stamp": _stamp, "author": _name, "kind": _key, "payload": _blob, "epoch": _count,
     "incarnation": _count, "attempt": _attempt, "retry_at_ms": _count, "error": _text, "ok": _flag, "result": _blob,
-    "holder": _holder, "holder_incarnation": _count, "task": _key, "sink": _key, "body": _blob, "receipt": _blob, "settled": _settled,
+    "holder": _holder, "holder_incarnation": _count, "task": _key, "sink": _key, "body": _blob, "receipt": _blob,
+    "settled": _settled,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
