@@ -47,6 +47,9 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
 # Folders whose tests sleep in virtual time.
 VIRTUAL_TIME = ("tests/simulation",)
 
+# Folders whose faults last in real time, and that look again and again whether something has come.
+REAL_FAULTS = ("tests/lab",)
+
 Rule = Callable[[Path], Iterator[str]]
 
 
@@ -172,7 +175,7 @@ def sleeping_tests(root: Path) -> Iterator[str]:
     """`sleep(0)` is a yield, not a wait."""
     clocks = {"time", "asyncio", "anyio", "trio"}
     for name, tree in modules(root, ("tests",)):
-        if name.startswith(VIRTUAL_TIME):
+        if name.startswith(VIRTUAL_TIME + REAL_FAULTS):
             continue
         for line, imported in imports(name, tree):
             if imported.partition(".")[0] in clocks and imported.endswith(".sleep"):

@@ -13,15 +13,18 @@ from typing import Any
 
 from actonce import Context, SyncContext
 from actonce.bench.agent import agent as agent
+from actonce.claims import Claims
 from actonce.edge import host
+from actonce.executor import Executor
 from actonce.running import Gate, Run
+from actonce_crdt import TaskState
 
 HOST = os.environ.get("ACTONCE_LAB_HOST", "")
 PLANT = os.environ.get("ACTONCE_LAB_PLANT", "")
 BLOCK_S = float(os.environ.get("ACTONCE_LAB_BLOCK_S", "5"))
 AHEAD_S = float(os.environ.get("ACTONCE_LAB_AHEAD_S", "0"))
-PLANTS = ("gate",)
-"""gate: effects pass whatever became of contact and claim."""
+PLANTS = ("deaf", "greedy")
+"""deaf: handlers and effects go on, whatever became of contact and claim. greedy: nobody asks who owns an open task."""
 
 if AHEAD_S:
     right = time.time
@@ -37,8 +40,20 @@ def always_open(gate: Gate, run: Run) -> bool:
     return not gate.shut
 
 
-if PLANT == "gate":
+def never(executor: Executor, task: str) -> None:
+    """Planted."""
+
+
+def is_open(claims: Claims, task: str, kind: str, state: TaskState) -> bool:
+    """Planted."""
+    return state.claim is None
+
+
+if PLANT == "greedy":
+    setattr(Claims, "_is_ours", is_open)  # noqa: B010
+if PLANT == "deaf":
     setattr(Gate, "is_open", always_open)  # noqa: B010
+    setattr(Executor, "revoke", never)  # noqa: B010
 
 
 @agent.task("thread", retries=0, timeout="5m")

@@ -12,10 +12,11 @@ import pytest
 from actonce.agent import Agent, OnDoubt
 from actonce.context import Context
 from actonce.errors import ActonceError, ConfigError, SinkRefused, SinkUnknown
+from actonce.ownership import owner
 from actonce.settings import LAN
 from actonce_crdt import Claim, Intent, Json, Receipt, pack_value
 
-from .lab import Lab, run
+from .lab import Lab, run, turns
 
 EFFECT = "post/k/#1"
 
@@ -174,6 +175,56 @@ def test_an_unknown_end_is_otherwise_given_up_and_listed(window_s: float, on_dou
         doubt = lab.engine("a").ledger.state.effects[EFFECT].doubt
         assert doubt is not None
         assert doubt.settled == "skipped"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("window_s", [0.0, 60.0])
+def test_an_intent_from_the_future_is_never_sent_again(window_s: float) -> None:
+    """Its replica's clock was an hour ahead, so nobody knows how long ago that was."""
+
+    async def scenario() -> None:
+        room = Room(SinkUnknown("lost"))
+        room.dedupe_window_s = window_s
+        lab = make_lab(room)
+        await lab.form()
+        lab.skew("a", 3600.0)
+        room.watch = lambda: lab.skew("a", 0.0)
+        await lab.outcome("post", ["x"])
+        assert [body for _, body, _ in room.sent] == ["x"]
+        doubt = lab.engine("a").ledger.state.effects[EFFECT].doubt
+        assert doubt is not None
+        assert doubt.settled == "skipped"
+
+    run(scenario)
+
+
+def test_no_intent_is_written_while_contact_is_stale() -> None:
+    """Whoever has taken the task over meanwhile would find it, and have a doubt where there is none."""
+
+    async def scenario() -> None:
+        room, agent, go = Room(), Agent("kevin"), asyncio.Event()
+        agent.sink("room", room)
+
+        @agent.task("waits")
+        async def waits(ctx: Context, payload: Any) -> None:
+            await go.wait()
+            await ctx.post("room", payload)
+
+        lab = Lab(agent, "ab")
+        engine = await lab.form()
+        key = next(f"k{n}" for n in range(100) if owner(f"waits/k{n}", [e.me for e in lab.live()], bool) == engine.me)
+        lab.put("waits", "x", key)
+        await lab.sure(lambda: bool(engine.executor.running))
+        lab.network.cut({"a"}, {"b"})
+        await lab.sure(lambda: engine.membership.act_until() < engine.world.now())
+        go.set()
+        await turns(100)
+        assert not engine.ledger.state.effects
+        lab.network.heal()
+        await lab.sure(lambda: not engine.claims.open)
+        [effect] = engine.ledger.state.effects.values()
+        assert (len(room.sent), effect.doubt) == (1, None)
 
     run(scenario)
 

@@ -79,8 +79,6 @@ def test_a_pause_of_a_replica_that_works_leads_to_a_takeover(seed: int) -> None:
         mesh.world("b").resume()
         await mesh.check_once([key])
         assert await mesh.formed(), mesh.story()
-        effects = [effect for engine in mesh.live() for effect in engine.ledger.state.effects.values()]
-        assert [effect.doubt for effect in effects] == [None] * 3, "it wrote an intent when it woke"
 
     run(scenario)
 

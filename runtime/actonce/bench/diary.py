@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-BEGAN, PASSED, ENDED = "began", "passed", "ended"
-"""A handler began (of this task); an effect passed the gate (with this key); a handler ended, cancelled or not."""
+BEGAN, PASSED, REFUSED, ENDED = "began", "passed", "refused", "ended"
+"""A handler began (of this task); an effect (with this key) passed the gate, or did not; a handler ended, somehow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,11 @@ class Child:
             with suppress(ProcessLookupError):  # it ended just now
                 os.kill(self._process.pid, number)
 
+    async def ended(self) -> int:
+        """Wait until it has ended, as it was asked to; its exit status."""
+        process, self._process = self._process, None
+        return await process.wait() if process is not None else 0
+
     async def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         self.signal(signal.SIGKILL)

@@ -88,19 +88,28 @@ class Mesh:
     """
 
     def __init__(
-        self, folder: Path, count: int, seed: int, target: str = AGENT, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        count: int,
+        seed: int,
+        target: str = AGENT,
+        environment: Mapping[str, str] | None = None,
+        feed_delay_ms: float = FEED_DELAY_MS,
+        cuttable: bool = True,
     ) -> None:
         """
         Args:
             target: the agent that the replicas run, as `actonce run` takes it. It posts to $ACTONCE_DEMO_FEED.
             environment: of the replicas, added to ours.
+            feed_delay_ms: mean of the wait before the feed answers a post.
+            cuttable: False for a mesh as users have it, in which every replica dials every other one directly.
         """
         rng = random.Random(f"ports {seed}")
         self.folder = folder
         self.feed = Wire(free_port(rng))
         self._feed = Child("the feed", folder / "feed.log", {})
         self._feed_port = self.feed.port
-        self._target = target
+        self._target, self._feed_delay_ms, self._cuttable = target, feed_delay_ms, cuttable
         feed = {"ACTONCE_DEMO_FEED": f"http://127.0.0.1:{self._feed_port}", "ACTONCE_DEMO_SEED": str(seed)}
         environment = {**feed, **(environment or {})}
         names = string.ascii_lowercase[:count]
@@ -110,7 +119,8 @@ class Mesh:
 
     async def __aenter__(self) -> Mesh:
         try:
-            await self._feed.start("feed", "--port", str(self._feed_port), "--delay-ms", str(FEED_DELAY_MS), "--quiet")
+            delay = ["--delay-ms", str(self._feed_delay_ms)]
+            await self._feed.start("feed", "--port", str(self._feed_port), *delay, "--quiet")
             self._proxy_ports = [await proxy.start() for proxy in self._proxies]
             for replica in self.replicas:
                 await self.start(replica)
@@ -130,7 +140,9 @@ class Mesh:
 
     async def start(self, replica: Replica) -> None:
         """Start, or start again, with the same arguments."""
-        if replica is self.replicas[-1]:
+        if not self._cuttable:
+            others = [other.port for other in self.replicas if other is not replica]
+        elif replica is self.replicas[-1]:
             others = self._proxy_ports
         else:
             others = [other.port for other in self.replicas[:-1] if other is not replica]

@@ -24,6 +24,8 @@ class Delivery:
     """One message on its way to all replicas."""
 
     message: Message
+    at: float
+    """When it was first offered, in unix seconds."""
     acknowledged: bool = False
     refusal: str = ""
     """Why it can never be taken."""
@@ -62,7 +64,7 @@ class Relay:
                 late_s = asyncio.get_running_loop().time() - began_s - number / self.rate
                 if late_s < 0:
                     await asyncio.sleep(-late_s)
-                self.deliveries.append(Delivery(message))
+                self.deliveries.append(Delivery(message, time.time()))
                 for queue in queues:
                     queue.put_nowait(self.deliveries[-1])
             for queue in queues:

@@ -1,0 +1,146 @@
+"""SIGSTOP of a replica at work: when it wakes no effect passes the gate until contact is fresh; others are doubts.
+
+The handlers' own diary says what passed the gate and when; the other replicas say since when they hold it to be live
+again. Nothing here is believed of the replica that slept.
+"""
+
+import asyncio
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.lab.support import WAIT_S, Loaded, loaded, until
+
+from actonce.bench.diary import BEGAN, PASSED, REFUSED, Line, under_way
+from actonce.bench.rig import converge, until_whole
+from actonce.demo.mesh import Replica
+from actonce.demo.report import count_posts
+from actonce.settings import LAN
+
+ROWS = 10_000
+RATE = 40.0
+FEED_DELAY_MS = 150.0
+"""Long, so that some effects are on their way at any moment."""
+GIVEN_UP_S = LAN.suspicion_s + LAN.grace_s
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A replica that was stopped. Times are monotonic seconds."""
+
+    pid: int
+    stopped: float
+    woke: float
+    missing: float
+    """When another replica last did not hold it to be live; `woke` if they never missed it."""
+    whole: float
+    running: list[str]
+
+
+def early(lines: list[Line], stop: Stop, what: str = PASSED) -> list[Line]:
+    """Effects that came to the gate of the sleeper after it woke and before the others had it back."""
+    came = (line for line in lines if line.what == what and line.pid == stop.pid)
+    return [line for line in came if stop.woke < line.at < stop.missing]
+
+
+def overtaken(lines: list[Line], stop: Stop) -> list[str]:
+    """Tasks of the sleeper that began elsewhere while it slept."""
+    began = (line for line in lines if line.what == BEGAN and line.pid != stop.pid)
+    elsewhere = {line.subject for line in began if stop.stopped < line.at < stop.whole}
+    return [task for task in stop.running if task in elsewhere]
+
+
+def left_before(lines: list[Line], stop: Stop) -> set[str]:
+    """Keys of effects of its running tasks that had passed the gate when it was stopped."""
+    return {
+        line.subject
+        for line in lines
+        if line.what == PASSED and line.pid == stop.pid and line.at < stop.stopped
+        if line.subject.rpartition("/")[0] in stop.running
+    }
+
+
+async def stop_for(stage: Loaded, seconds: float) -> Stop:
+    """Stop a replica at work, wake it, and wait until the mesh is whole."""
+    mesh = stage.mesh
+    await until_whole(mesh)
+    await until(lambda: len(stage.relay.deliveries) > RATE, WAIT_S)
+    await until(lambda: any(posting(stage, replica) for replica in mesh.replicas), WAIT_S)
+    victim = next(replica for replica in mesh.replicas if posting(stage, replica))
+    pid, stopped = victim.child.pid, time.monotonic()
+    victim.child.signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    running = under_way([line for line in stage.diary.read() if line.at <= stopped], pid)
+    others = [replica for replica in mesh.replicas if replica is not victim]
+    woke = missing = time.monotonic()
+    victim.child.signal(signal.SIGCONT)
+    while True:
+        asked = time.monotonic()
+        if all([await sees(replica, victim.name) for replica in others]):
+            break
+        missing = asked
+    await until_whole(mesh)
+    return Stop(pid, stopped, woke, missing, time.monotonic(), running)
+
+
+def posting(stage: Loaded, replica: Replica) -> bool:
+    """Whether an effect of it is on its way."""
+    lines, pid = stage.diary.read(), replica.child.pid
+    passed = {line.subject.rpartition("/")[0] for line in lines if line.what == PASSED and line.pid == pid}
+    return bool(passed.intersection(under_way(lines, pid)))
+
+
+async def sees(replica: Replica, name: str) -> bool:
+    return name in (await replica.get("/status"))["view"]["members"]
+
+
+async def run_stops(folder: Path, lengths: list[float], **environment: str) -> tuple[Loaded, list[Stop], list[str]]:
+    """The stops one after the other, to the end of all work; what is wrong with what the feed got."""
+    environment |= {"ACTONCE_BENCH_DAWDLE_S": "0.3"}
+    async with loaded(folder, RATE, work_s=0.05, feed_delay_ms=FEED_DELAY_MS, **environment) as stage:
+        stops = [await stop_for(stage, seconds) for seconds in lengths]
+        await stage.end()
+        assert await converge(stage.mesh, len(stage.messages)) == 1
+        posts = await stage.mesh.posts()
+        rows = await stage.mesh.replicas[0].get(f"/posts?limit={ROWS}")
+        stage.diary.read()
+    doubts = {row["effect"]: row["doubt"] for row in rows if row["doubt"]}
+    lost, doubled = count_posts([message.id for message in stage.messages], posts)
+    wrong = [f"{name} is lost" for name in lost if doubts.get(f"reply/{name}/#1") != "skipped"]
+    wrong += [f"{name} is doubled" for name in doubled]
+    for stop in stops:
+        over = overtaken(stage.diary.lines, stop)
+        left = {key for key in left_before(stage.diary.lines, stop) if key.rpartition("/")[0] in over}
+        wrong += [f"{key} had left, its task was taken over, and it is no doubt" for key in sorted(left - set(doubts))]
+    print(f"{[(len(s.running), round(s.missing - s.woke, 3)) for s in stops]}, {len(doubts)} doubts, {wrong[:5]}")
+    return stage, stops, wrong
+
+
+@pytest.mark.parametrize("askable", ["1", "0"], ids=["lookup", "no lookup"])
+async def test_a_stopped_replica_lets_nothing_out_when_it_wakes(tmp_path: Path, askable: str) -> None:
+    lengths = [0.5, 2.0, 10.0] if askable == "1" else [2.0]
+    stage, stops, wrong = await run_stops(tmp_path, lengths, ACTONCE_BENCH_ASKABLE=askable)
+    assert wrong == []
+    for seconds, stop in zip(lengths, stops, strict=True):
+        assert stop.running
+        if seconds > GIVEN_UP_S:
+            assert sorted(overtaken(stage.diary.lines, stop)) == sorted(stop.running)
+            assert stop.missing > stop.woke
+            assert early(stage.diary.lines, stop) == []
+            assert early(stage.diary.lines, stop, REFUSED), "nothing came to the gate when it woke"
+        else:
+            assert overtaken(stage.diary.lines, stop) == []
+    assert any(left_before(stage.diary.lines, stop) for stop in stops)
+
+
+async def test_a_replica_that_goes_on_regardless_is_found(tmp_path: Path) -> None:
+    stage, [stop], wrong = await run_stops(tmp_path, [2.0], ACTONCE_LAB_PLANT="deaf")
+    assert early(stage.diary.lines, stop) or wrong
