@@ -31,11 +31,12 @@ PACKAGES = {
 # The runtime from the bottom up: a module may import modules of its own row and of the rows above it in this table (and
 # never in a circle). A folder stands for all of its modules; `actonce` itself is runtime/actonce/__init__.py.
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "ownership"),
+    ("errors", "ownership", "roster"),
     ("journal", "messages", "settings", "world"),
     ("agent", "http_sink", "http_stream", "loading", "sinks"),
     ("asking", "ledger", "peers", "running"),
-    ("deaths", "gossip", "membership", "settling"),
+    ("deaths", "gossip", "guards", "membership", "settling"),
+    ("electorate", "majority", "voting"),
     ("claims", "executor", "inbox", "outbox"),
     ("context", "desk", "engine", "job", "performing"),
     ("edge",),

@@ -14,6 +14,8 @@ from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnDoubt = Literal["resend", "skip"]
+GuardName = Literal["available", "majority"]
+GUARDS: tuple[GuardName, ...] = ("available", "majority")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -34,6 +36,8 @@ class TaskSpec:
     """When an effect may or may not have happened and its sink cannot be asked: see `Agent.task`."""
     example: Json = None
     """A payload to simulate with."""
+    guard: GuardName = "available"
+    """What a claim needs before it is acted under: see `Agent.task`."""
 
     @property
     def is_async(self) -> bool:
@@ -60,6 +64,7 @@ class Agent:
         timeout: str | float | None = "10m",
         on_doubt: OnDoubt = "resend",
         example: Json = None,
+        guard: GuardName = "available",
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function as the handler of `kind`.
 
@@ -74,6 +79,8 @@ class Agent:
                 repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again. Either way it
                 is listed as a doubt.
             example: a payload that `actonce simulate` submits.
+            guard: what happens in a partition that outlasts the takeover grace. "available": each side acts, once.
+                "majority": only a side that holds a majority of the roster acts (`actonce roster`); the other waits.
         """
         check_name("a kind of task", kind)
         if kind in self.tasks:
@@ -82,10 +89,12 @@ class Agent:
             raise ConfigError(f"retries={retries}: the number of further attempts cannot be negative")
         if on_doubt not in ("resend", "skip"):
             raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend' or 'skip'")
+        if guard not in GUARDS:
+            raise ConfigError(f"guard={guard!r}: use {' or '.join(map(repr, GUARDS))}")
         timeout_s = None if timeout is None else parse_duration_s(timeout)
 
         def register(handler: Handler) -> Handler:
-            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt, example)
+            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt, example, guard)
             return handler
 
         return register

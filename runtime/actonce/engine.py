@@ -15,12 +15,15 @@ from actonce.agent import Agent
 from actonce.claims import Claims
 from actonce.deaths import Deaths
 from actonce.desk import Desk
+from actonce.electorate import Electorate
 from actonce.errors import ActonceError, NameTaken, ReplicaFailed
 from actonce.executor import Executor
 from actonce.gossip import Gossip
+from actonce.guards import Available, Guards
 from actonce.inbox import Inbox
 from actonce.journal import Recovered, Row
 from actonce.ledger import Ledger
+from actonce.majority import Majority
 from actonce.membership import Membership
 from actonce.messages import Announce, decode, encode
 from actonce.outbox import Outbox
@@ -28,6 +31,7 @@ from actonce.ownership import Member, View
 from actonce.peers import About
 from actonce.running import Gate, Run
 from actonce.settings import Settings
+from actonce.voting import Voting
 from actonce.world import Cancel, World
 from actonce_crdt import Claim, CrdtError
 
@@ -48,6 +52,8 @@ class Engine:
         *,
         new: bool,
         address: str,
+        roster: tuple[str, ...] = (),
+        witness: bool = False,
         perform: Callable[[Desk, Run], Cancel],
         on_failed: Callable[[ActonceError], None],
     ) -> None:
@@ -56,6 +62,8 @@ class Engine:
             recovered: what the journal holds.
             new: no mesh of this agent exists yet; counts only with an empty journal.
             address: where others can dial us, or "".
+            roster: names that are to vote, added by themselves: see `Electorate`.
+            witness: only vote, handle no kind of task.
             perform: runs a handler at the hands.
             on_failed: the replica cannot go on; it has stopped acting.
         """
@@ -65,6 +73,7 @@ class Engine:
         self.denials: dict[str, str] = {}
         """Address -> why the replica there last refused us."""
         self.gate = Gate(world.now)
+        self._guarded = any(self._needs_grants(kind) for kind in agent.tasks)
         self._on_failed = on_failed
         self._awake = False
         self._wait_settled: list[Callable[[], None]] = []
@@ -77,7 +86,7 @@ class Engine:
             on_integrated=self._integrated,
             on_durable=self._durable,
         )
-        self.about = self._introduce(recovered, address)
+        self.about = self._introduce(recovered, address, witness)
         self.membership = Membership(
             self.me,
             settings,
@@ -89,31 +98,40 @@ class Engine:
             on_unsettled=self._unsettled_again,
             note=self.note,
         )
-        self.executor = Executor(
-            world, settings, agent, self.me, self.ledger, perform=lambda run: perform(self.desk, run), on_free=self.wake
+        parts = (world, self.ledger, self.membership)
+        self.electorate = Electorate(
+            *parts, recovered.journal_id, roster, needed=self._guarded, note=self.note
         )
-        self.claims = Claims(world, self.ledger, self.membership, self.executor, on_takeover=self._takeover)
-        self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate)
+        self.voting = Voting(*parts, self.electorate, is_guarded=self._needs_grants)
+        self.majority = Majority(*parts, self.electorate, self.voting, self._granted)
+        self.guards = Guards(agent, {"available": Available(self.me, self._granted), "majority": self.majority})
+        self.executor = Executor(
+            *(world, settings, agent, self.me, self.ledger, self.guards),
+            perform=lambda run: perform(self.desk, run),
+            on_free=self.wake,
+        )
+        self.claims = Claims(*parts, self.executor, self.guards, on_takeover=self._takeover)
+        self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
         self.gossip = self._make_gossip()
         self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
         self._recovered = recovered
 
-    def _introduce(self, recovered: Recovered, address: str) -> About:
+    def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
         return About(
             self.agent.name,
             recovered.journal_id,
             recovered.incarnation,
             self.ledger.client_id,
-            frozenset(self.agent.tasks),
+            frozenset(self.agent.tasks) if not witness else frozenset(),
             address,
             self.settings.contact_window_s,
             self.world.process,
         )
 
     def _make_gossip(self) -> Gossip:
-        return Gossip(
+        gossip = Gossip(
             self.world,
             self.settings,
             self.about,
@@ -125,6 +143,8 @@ class Engine:
             on_failed=self.fail,
             note=self.note,
         )
+        gossip.mutes = self.voting.mutes
+        return gossip
 
     def start(self) -> None:
         """Recover from the journal and begin to tick. The transport is started by the caller, with `gossip`.
@@ -136,6 +156,10 @@ class Engine:
             self.ledger.recover(self._recovered.updates)
         except CrdtError as error:
             raise ReplicaFailed(f"the journal holds an update that is not valid: {error}") from error
+        if self._guarded:
+            self.gossip.tell_kept(self.ledger.state_vector())
+        self.electorate.recovered()
+        self.voting.changed(list(self.ledger.state.tasks))
         self.claims.changed(list(self.ledger.state.tasks))
         self._recovered = Recovered(self._recovered.journal_id, self.me.incarnation, (), None, self._recovered.new)
         self._tick()
@@ -184,6 +208,8 @@ class Engine:
             return
         now = self.world.now()
         self.membership.tick(now)
+        self.electorate.tick()
+        self.voting.tick()
         if now >= self._beats_at:
             self._beats_at = now + self.settings.heartbeat_s - self.settings.tick_s / 2
             self.gossip.beat()
@@ -204,6 +230,8 @@ class Engine:
         if self.gate.shut:
             return
         self.gate.until = self.membership.act_until()
+        self.majority.tick()
+        self.executor.refresh()
         if self.world.now() < self.gate.until:
             self.claims.pump()
         if self.membership.settled_durably:
@@ -216,12 +244,19 @@ class Engine:
     # What the parts report
 
     def _changed(self, keys: list[str]) -> None:
+        if any(key in self.ledger.state.rosters for key in keys):
+            self.electorate.changed()
+        self.voting.changed(keys)
+        self.majority.changed(keys)
         self.claims.changed(keys)
         self.inbox.changed(keys)
         self.wake()
 
     def _integrated(self, clients: tuple[int, ...]) -> None:
         self.membership.integrated(clients, self.ledger.state_vector(), self.world.now())
+        if self._guarded:
+            vector = self.ledger.state_vector()
+            self.world.journal.append([], lambda: self.gossip.tell_kept(vector))
 
     def _durable(self, update: bytes) -> None:
         self.gossip.push(update)
@@ -244,6 +279,13 @@ class Engine:
         self.membership.view_durable(view.number)
         self.gossip.announce()
         self.wake()
+
+    def _needs_grants(self, kind: str) -> bool:
+        spec = self.agent.tasks.get(kind)
+        return spec is None or spec.guard == "majority"  # another version of the program may know better than ours
+
+    def _granted(self, task: str, epoch: int, fence: int) -> None:
+        self.claims.granted(task, epoch, fence)
 
     def _takeover(self, task: str, claim: Claim) -> None:
         self.note(f"takes {task} over from {claim.author} (incarnation {claim.incarnation}, epoch {claim.epoch})")

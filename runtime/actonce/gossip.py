@@ -12,14 +12,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
 from actonce.membership import Membership
-from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Message, Push, decode, encode
+from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Kept, Message, Push, decode, encode
+from actonce.ownership import Member
 from actonce.peers import About
 from actonce.settings import Settings
 from actonce.world import World
@@ -53,6 +54,8 @@ class Line:
     backlog: deque[bytes] = field(default_factory=deque)
     """Parts of large messages that wait for room in the link's queue."""
     asked_at: float = -math.inf
+    kept: int = 0
+    """What we told of the peer's entries on our disk."""
 
 
 class Gossip:
@@ -88,6 +91,9 @@ class Gossip:
         """Traffic since the start: frames and bytes sent, updates refused, gaps, asks, overflows."""
         self._acks: dict[str, None] = {}
         self._discovered: set[str] = set()
+        self._kept: Mapping[int, int] = {}
+        self.mutes: Callable[[Member], bool] = lambda member: False
+        """Whose heartbeats must not be answered for the moment: see `Voting.mutes`."""
 
     # The transport's receiver
 
@@ -188,6 +194,10 @@ class Gossip:
                 peer = membership.hear(name)
                 peer.has_read({self._about.client: clock}, self._ledger.state_vector(), now)
                 self._on_contact()
+            case Kept(clock):
+                peer = membership.hear(name)
+                peer.kept = max(peer.kept, clock)
+                self._on_contact()
             case Ask(state_vector):
                 membership.hear(name)
                 self._answer(line, state_vector)
@@ -239,6 +249,14 @@ class Gossip:
             if line is not None:
                 self._send(line, Ack(vector.get(line.about.client, 0)))
 
+    def tell_kept(self, vector: Mapping[int, int]) -> None:
+        """These clocks are on our disk: every replica is told of its own, once on each link."""
+        self._kept = vector
+        for line in list(self.lines.values()):
+            clock = vector.get(line.about.client, 0)
+            if clock > line.kept and self._send_frame(line, encode(Kept(clock))):
+                line.kept = clock
+
     def _answer(self, line: Line, state_vector: bytes) -> None:
         try:
             theirs = parse_state_vector(state_vector)
@@ -256,6 +274,7 @@ class Gossip:
 
     def beat(self) -> None:
         """A heartbeat to every linked peer, and a look at who lags."""
+        self.tell_kept(self._kept)
         for name, line in list(self.lines.items()):
             self._send_heartbeat(line)
             peer, now = self._membership.peers[name], self._world.now()
@@ -293,7 +312,7 @@ class Gossip:
         peer = self._membership.peers[line.link.peer.name]
         beat = Heartbeat(
             self._world.now(),
-            peer.their_sent,
+            peer.their_sent if not self.mutes(peer.member) else -math.inf,
             self._membership.announced.number,
             self._ledger.document.digest,
             news,

@@ -58,6 +58,9 @@ class Membership:
         self._missed = 0.0
         self._removed: set[Member] = set()
         self._dead: set[Member] = set()
+        self.proved: set[Member] = set()
+        """Of the dead, those whose process has ended for sure: a refused connection proves that only where no firewall
+        or proxy stands between."""
         self._in_play: frozenset[Member] | None = None
         self._required: frozenset[Member] = frozenset()
         self.version = 0
@@ -71,7 +74,8 @@ class Membership:
         peer = self.peers.get(name)
         if peer is None or peer.member != member:
             if peer is not None:
-                self.died(peer.member, "it was restarted")
+                same = peer.about is not None and peer.about.journal == about.journal
+                self.died(peer.member, "it was restarted", proved=same)
             peer = self.peers[name] = Peer(member)
         peer.about = about
         self._in_play = None
@@ -127,11 +131,13 @@ class Membership:
             return
         others = self.view.members - {self.me, peer.member}
         if not others or any(name in self.peers[m.name].refused for m in others if m.name in self.peers):
-            self.died(peer.member, "its link ended and its address refuses connections")
+            self.died(peer.member, "its link ended and its address refuses connections", proved=False)
 
-    def died(self, member: Member, why: str) -> None:
+    def died(self, member: Member, why: str, *, proved: bool = True) -> None:
         """It is certain that `member` will not act again: no suspicion, no grace."""
         self._dead.add(member)
+        if proved:
+            self.proved.add(member)
         if member in self.view.members or member in self.view.lingering:
             self._note(f"{member.name} is gone: {why}")
             if self.settled:

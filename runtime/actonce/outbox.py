@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actonce.errors import GateClosed, KeyReused
+from actonce.guards import Guards
 from actonce.ledger import Ledger
 from actonce.membership import Membership
 from actonce.ownership import Member
@@ -69,8 +70,10 @@ class _Pending:
 class Outbox:
     """Effects under way on this replica."""
 
-    def __init__(self, now: Callable[[], float], ledger: Ledger, membership: Membership, gate: Gate) -> None:
-        self._now, self._ledger, self._membership, self._gate = now, ledger, membership, gate
+    def __init__(
+        self, now: Callable[[], float], ledger: Ledger, membership: Membership, gate: Gate, guards: Guards
+    ) -> None:
+        self._now, self._ledger, self._membership, self._gate, self._guards = now, ledger, membership, gate, guards
         self._pending: list[_Pending] = []
         self._at_gate: list[tuple[Run, Callable[[], None]]] = []
         self._tried: Counter[tuple[str, int]] = Counter()
@@ -151,7 +154,7 @@ class Outbox:
         if self._pending:
             # Lingering members too: one that comes back within its grace may take over from us at once if we die.
             safe = self._safe_clock(self._membership.in_play() - {self._membership.me})
-            ready = [pending for pending in self._pending if pending.clock <= safe or pending.run.revoked]
+            ready = [pending for pending in self._pending if pending.run.revoked or self._is_safe(pending, safe)]
             if ready:
                 self._pending = [pending for pending in self._pending if pending not in ready]
                 for pending in ready:
@@ -162,6 +165,10 @@ class Outbox:
                 self._at_gate = [waiting for waiting in self._at_gate if waiting not in passed]
                 for _, reply in passed:
                     reply()
+
+    def _is_safe(self, pending: _Pending, safe: int) -> bool:
+        run = pending.run
+        return pending.clock <= safe and self._guards.of(run.spec.kind).kept(run, pending.clock)
 
     def _safe_clock(self, members: frozenset[Member]) -> int:
         """Our entries below this clock are on disk here and read by every member in play."""

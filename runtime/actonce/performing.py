@@ -84,7 +84,7 @@ class Effect:
                 desk.tell(lambda: desk.outbox.leaving(run, key))
 
         try:
-            receipt = await self.sink.publish(unpack_value(body), key, run.epoch, gate)
+            receipt = await self.sink.publish(unpack_value(body), key, run.fence, gate)
         except (SinkRefused, GateClosed):
             if left:
                 desk.tell(lambda: desk.outbox.refused(run, key))

@@ -14,12 +14,15 @@ from actonce_crdt import (
     Done,
     Doubt,
     EffectState,
+    Grant,
     Intent,
     Receipt,
     Record,
+    Release,
     Task,
     TaskState,
     Try,
+    Unknown,
     stamp_wall_s,
     unpack_value,
 )
@@ -225,7 +228,12 @@ def _words(record: Record) -> Iterator[str]:
             yield f"has the receipt of {record.key} (epoch {record.epoch})"
         case Doubt():
             yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
-        case _:
+        case Grant():
+            yield f"granted epoch {record.epoch} to {record.claimant}, incarnation {record.incarnation}"
+            yield f"(roster {record.roster}{f', over epoch {record.over}' if record.over else ''})"
+        case Release():
+            yield f"gave up its claims up to epoch {record.epoch}"
+        case Unknown():
             yield f"wrote an entry that this version does not know: {record.code}"
 
 

@@ -122,7 +122,13 @@ class Cluster:
         names: Iterable[str],
         make_agent: Callable[[SimWorld, Feed], Agent],
         settings: Settings = LAN,
+        roster: tuple[str, ...] = (),
     ) -> None:
+        """
+        Args:
+            roster: names that vote, added by themselves.
+        """
+        self.roster = roster
         self.seed, self.settings, self._make_agent = seed, settings, make_agent
         self.network = Network(self._rng("network"))
         self.feed = Feed(self._rng("feed"))
@@ -172,10 +178,12 @@ class Cluster:
             self.settings,
             new=new,
             address=name,
+            roster=self.roster,
             perform=perform,
             on_failed=lambda error: self.failures.append(f"{name}: {error}"),
         )
         self.history.add("started", world.process.pid, name)
+        engine.majority.observe = lambda what, task, epoch: self.history.add(what, world.process.pid, name, task, epoch)
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
         world.transport.begin(Identity(name, engine.about.encode()), engine.gossip)
