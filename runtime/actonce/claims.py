@@ -74,7 +74,7 @@ class Claims:
     def _is_ours(self, task: str, kind: str, state: TaskState) -> bool:
         """We own it, and nobody who may be alive has claimed it."""
         members = self._membership.in_play()
-        if self._guards.of(kind).claimant(task, state) in members:
+        if self._guards.of(kind).claimants(state) & members:
             return False
         return owner(task, members, self._membership.able(kind)) == self._membership.me
 

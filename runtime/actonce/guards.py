@@ -34,8 +34,8 @@ class Guard(Protocol):
         """Claims that were asked for, may soon be granted, and will need a slot then."""
         ...
 
-    def claimant(self, task: str, state: TaskState) -> Member | None:
-        """Whom nobody may replace while it may be alive: the holder, or else whoever asked. None: it is free."""
+    def claimants(self, state: TaskState) -> frozenset[Member]:
+        """Whom nobody may replace while they may be alive: the holder, and whoever asked last. Empty: it is free."""
         ...
 
     def holds(self, task: str, state: TaskState, epoch: int) -> bool:
@@ -70,11 +70,12 @@ class Available:
     def asking(self) -> int:
         return 0
 
-    def claimant(self, task: str, state: TaskState) -> Member | None:
-        return Member(state.claim.author, state.claim.incarnation) if state.claim is not None else None
+    def claimants(self, state: TaskState) -> frozenset[Member]:
+        claim = state.claim
+        return frozenset() if claim is None else frozenset({Member(claim.author, claim.incarnation)})
 
     def holds(self, task: str, state: TaskState, epoch: int) -> bool:
-        return self.claimant(task, state) == self._me
+        return self._me in self.claimants(state)
 
     def until(self, run: Run) -> float:
         return math.inf

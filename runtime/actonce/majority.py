@@ -65,15 +65,14 @@ class Majority:
     def asking(self) -> int:
         return len(self._asked) + len(self._reading) if self.may_ask() else 0
 
-    def claimant(self, task: str, state: TaskState) -> Member | None:
+    def claimants(self, state: TaskState) -> frozenset[Member]:
+        found = set()
         decided = self.decided(state)
-        if decided is not None and not released(state, *decided):
-            return decided[0]
-        claim = state.claim
-        if claim is None:
-            return None
-        asks = Member(claim.author, claim.incarnation)
-        return None if released(state, asks, claim.epoch) else asks
+        if decided is not None:
+            found.add(decided)
+        if state.claim is not None:
+            found.add((Member(state.claim.author, state.claim.incarnation), state.claim.epoch))
+        return frozenset(member for member, epoch in found if not released(state, member, epoch))
 
     def holds(self, task: str, state: TaskState, epoch: int) -> bool:
         return not self._is_lost(state, epoch)

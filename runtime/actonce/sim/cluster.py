@@ -182,7 +182,7 @@ class Cluster:
             perform=perform,
             on_failed=lambda error: self.failures.append(f"{name}: {error}"),
         )
-        self.history.add("started", world.process.pid, name)
+        self.history.add("started", world.process.pid, name, engine.me.incarnation)
         engine.majority.observe = lambda what, task, epoch: self.history.add(what, world.process.pid, name, task, epoch)
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
@@ -191,6 +191,10 @@ class Cluster:
         for other in sorted(self.nodes):
             world.transport.dial(other)
         return engine
+
+    def wipe(self, name: str) -> None:
+        """Its disk is replaced by an empty one. Not while it runs."""
+        self.nodes[name].disk.wipe()
 
     def kill(self, name: str) -> None:
         """kill -9."""

@@ -142,6 +142,25 @@ class Burst:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Wipe:
+    """kill -9, and the disk is lost; a new process starts after `for_s`, on an empty disk."""
+
+    at: float
+    replica: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """Somebody asks `replica` to let another replica vote ("add"), or vote no longer ("remove")."""
+
+    at: float
+    replica: str
+    change: str
+    name: str
+
+
 Fault = (
     Crash
     | Pause
@@ -157,13 +176,15 @@ Fault = (
     | Leave
     | Join
     | Burst
+    | Wipe
+    | Vote
 )
 Plan = tuple[Fault, ...]
 KINDS: dict[str, type[Fault]] = {
     kind.__name__: kind
     for kind in (
         *(Crash, Pause, Suspend, Partition, OneWay, SlowLink, DropLink),
-        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst),
+        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst, Wipe, Vote),
     )
 }
 
@@ -240,7 +261,9 @@ def _draw_one(rng: random.Random, kind: str, names: Sequence[str], at: float, mi
             return SlowDisk(at, name, some((0.005, 0.3)), some((0.5, 5.0)))
         case "Burst":
             return Burst(at, rng.randint(5, 40))
-        case "Crash" | "DiskFull" | "Leave":
+        case "Vote":
+            return Vote(at, name, rng.choice(["add", "remove"]), rng.choice(sorted(names)))
+        case "Crash" | "DiskFull" | "Leave" | "Wipe":
             down: Callable[..., Fault] = KINDS[kind]
             return down(at, name, some(mix.down_s))
         case _:
