@@ -40,7 +40,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("claims", "executor", "inbox", "outbox"),
     ("context", "desk", "engine", "job", "performing"),
     ("edge",),
-    ("http_api", "replica", "reporting", "sim"),
+    ("election_report", "http_api", "replica", "reporting", "sim"),
     ("actonce",),
     ("__main__", "cli", "demo"),
 )

@@ -8,7 +8,7 @@ from actonce.executor import Executor
 from actonce.guards import Guards
 from actonce.ledger import Ledger
 from actonce.membership import Membership
-from actonce.ownership import next_epoch, owner
+from actonce.ownership import Member, next_epoch, owner
 from actonce.world import World
 from actonce_crdt import Claim, TaskState
 
@@ -107,6 +107,10 @@ class Claims:
 
     def _holds(self, task: str, state: TaskState) -> bool:
         return self._guards.of(self._kind(task)).holds(task, state, self._granted[task][0])
+
+    def holders(self, state: TaskState) -> frozenset[Member]:
+        """Who has this task, or asked for it: empty when nobody has, and by `available` one at most."""
+        return self._guards.of(state.task.kind).claimants(state) if state.task is not None else frozenset()
 
     def _kind(self, task: str) -> str:
         state = self._ledger.state.tasks[task]

@@ -1,10 +1,10 @@
 """Which roster version counts here, whether we vote in it, and changing it by one voter at a time.
 
 A replica *adopts* the newest version that it knows to be decided: from then on it counts majorities of that one. A
-voter of it grants only once it is *active*: once it has read all that was granted under every version before. That is so
-when, after each of them stopped to grant, it has read all that a majority of the voters before had read; or all that one
-voter that is active already had read. Being active is an entry of ours, written after what it stands for; so it survives
-what our memory does not.
+voter of it grants only once it is *active*: once it has read all that was granted under every version before. That is
+so when, after each of them stopped to grant, it has read all that a majority of the voters before had read; or all that
+one voter that is active already had read. Being active is an entry of ours, written after what it stands for; so it
+survives what our memory does not.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from actonce import election_report
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
@@ -48,6 +49,7 @@ def degraded(engine: Engine) -> list[str]:
     facts += [f"{member.name} is silent and may be dead" for member in sorted(membership.view.lingering)]
     if membership.settled is not None and engine.world.now() >= membership.act_until():
         facts.append("does not act now: contact with the others is not fresh")
+    facts += election_report.degraded(engine)
     if membership.leaving:
         facts.append("leaving: takes no new work")
     facts += [f"stamps of {author} are far ahead of our clock" for author in sorted(engine.ledger.drifted)]
@@ -71,6 +73,7 @@ def status(engine: Engine) -> Facts:
         "tasks": {name: states.count(name) for name in ("open", "running", "waiting", "done", "failed")},
         "effects": {name: effects.count(name) for name in ("posted", "under way", "skipped")},
         "doubts": sum(effect.doubt is not None for effect in ledger.state.effects.values()),
+        "roster": election_report.roster_facts(engine),
         "slots": {"all": engine.settings.slots, "free": engine.executor.free},
         "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
         "gossip": dict(sorted(engine.gossip.counts.items())),
@@ -119,8 +122,7 @@ def task_state(engine: Engine, task: str, state: TaskState) -> str:
         return "done" if state.done.ok else "failed"
     if state.claim is None:
         return "open"
-    claimant = Member(state.claim.author, state.claim.incarnation)
-    if claimant not in engine.membership.in_play():
+    if not engine.claims.holders(state) & engine.membership.in_play():
         return "open"
     tried = state.tries is not None and state.tries.epoch == state.claim.epoch
     return "waiting" if tried and task not in engine.executor.running else "running"
@@ -142,6 +144,7 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
             break
         if state.task is not None and wanted in (None, name):
             claim = state.claim
+            waits = election_report.waits(engine, task, state)
             rows.append(
                 {
                     "task": task,
@@ -151,6 +154,7 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
                     "epoch": claim.epoch if claim else None,
                     "failed_attempts": state.tries.attempt if state.tries else 0,
                     "result": unpack_value(state.done.result) if state.done else None,
+                    "waits": waits,
                 }
             )
     return rows
@@ -193,6 +197,7 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "result": unpack_value(state.done.result) if state.done else None,
         "rank": [f"{member.name}{'' if able(member.name) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
+        "guard": election_report.guard_facts(engine, task, state),
         "story": [_sentence(record) for record in engine.ledger.state.history(task)],
         "notes": [f"{moment(at)} {text}" for at, text in engine.notes if task in text],
     }

@@ -76,6 +76,13 @@ from actonce.settings import LAN
     metavar="N",
     help="Handlers that run at once on this replica.",
 )
+@click.option(
+    "--roster",
+    metavar="NAME,NAME,...",
+    help='The replicas that vote on tasks with guard="majority": the same on all of them. They are added by themselves '
+    "once they are there; see `actonce roster`.",
+)
+@click.option("--witness", is_flag=True, help="Only vote: run no handlers. For a third vote on a small machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each event, for programs.")
 def run(
     target: str,
@@ -87,6 +94,8 @@ def run(
     secret_file: Path | None,
     new: bool,
     slots: int,
+    roster: str | None,
+    witness: bool,
     as_json: bool,
 ) -> None:
     """Run one replica of an agent until Ctrl-C.
@@ -108,6 +117,8 @@ def run(
         secret=secret,
         new=new,
         settings=replace(LAN, slots=slots),
+        roster=[voter.strip() for voter in roster.split(",")] if roster else [],
+        witness=witness,
     )
     with make_screen(name, as_json) as screen, Stop(at_once=screen.restore) as stop:
         logging.basicConfig(level=logging.WARNING, handlers=[screen.log_handler()])

@@ -40,6 +40,8 @@ class Setup:
     secret: bytes | None
     new: bool
     settings: Settings
+    roster: tuple[str, ...] = ()
+    witness: bool = False
 
 
 class EngineThread:
@@ -123,6 +125,8 @@ class EngineThread:
                 setup.settings,
                 new=setup.new,
                 address=setup.advertise if setup.advertise is not None else setup.listen,
+                roster=setup.roster,
+                witness=setup.witness,
                 perform=self._perform,
                 on_failed=failed,
             )

@@ -20,7 +20,7 @@ from actonce_crdt import Grant, Roster, decode
 
 Register = tuple[str, int]
 """Task and epoch."""
-What = Literal["won", "lost", "unknown", "read"]
+What = Literal["won", "unknown", "read"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,8 +36,8 @@ class Operation:
 def is_linearizable(operations: list[Operation]) -> bool:
     """Whether these operations on one write-once register could have happened one after the other.
 
-    "won" answered that the register is the caller's, "lost" that it is not, "unknown" nothing so far: it may have
-    happened at any time since, or never. "read" saw that it is `pid`'s.
+    "won" answered that the register is the caller's; "unknown" gave up, or was never answered: it may have happened at
+    any time since, or never. "read" saw that it is `pid`'s.
     """
     ops = sorted(operations)
     must = sum(1 << index for index, op in enumerate(ops) if op.answered < math.inf)
@@ -65,8 +65,6 @@ def _after(op: Operation, owner: int | None) -> tuple[int | None, ...]:
     match op.what:
         case "won":
             return (op.pid,) if owner in (None, op.pid) else ()
-        case "lost":
-            return (owner,) if owner != op.pid else ()
         case "unknown":
             return (op.pid,) if owner is None else (owner,)
         case "read":
@@ -130,7 +128,7 @@ def linearizable(cluster: Cluster) -> Iterator[str]:
     registers: dict[Register, list[Operation]] = defaultdict(list)
     asked: dict[tuple[str, int, int], float] = {}
     for event in cluster.history.events:
-        if event.what not in ("asked", "decided", "lost", "begin"):
+        if event.what not in ("asked", "decided", "begin"):
             continue
         task, epoch = str(event.facts[1]), int(event.facts[2])
         if not is_guarded(cluster, task):
@@ -140,15 +138,14 @@ def linearizable(cluster: Cluster) -> Iterator[str]:
         elif event.what == "begin":
             registers[task, epoch].append(Operation(event.at, event.at, "read", event.pid))
         else:
-            since = asked.pop((task, epoch, event.pid), None)
-            if since is not None:  # else it was lost after it was decided
-                what: What = "won" if event.what == "decided" else "lost"
-                registers[task, epoch].append(Operation(since, event.at, what, event.pid))
+            since = asked.pop((task, epoch, event.pid))
+            registers[task, epoch].append(Operation(since, event.at, "won", event.pid))
     for (task, epoch, pid), since in asked.items():
         registers[task, epoch].append(Operation(since, math.inf, "unknown", pid))
     now = cluster.loop.time()
     for register, members in majorities(cluster).items():
-        registers[register] += [Operation(now, now, "read", pids[member.name, member.incarnation]) for member in members]
+        seen = (pids[member.name, member.incarnation] for member in sorted(members))
+        registers[register] += [Operation(now, now, "read", pid) for pid in seen]
     for (task, epoch), operations in sorted(registers.items()):
         if not is_linearizable(operations):
             yield f"{task}: epoch {epoch} is no write-once register: {sorted(operations)}"
