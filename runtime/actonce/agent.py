@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from actonce.errors import ConfigError
+from actonce.locks import LockService, parse_lock_url
 from actonce.sinks import Sink
 from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnDoubt = Literal["resend", "skip"]
-GuardName = Literal["available", "majority"]
-GUARDS: tuple[GuardName, ...] = ("available", "majority")
+GuardName = Literal["available", "majority", "fenced"]
+GUARDS: tuple[GuardName, ...] = ("available", "majority", "fenced")
+
+LEASE_S_MIN = 3.0
+"""Shorter leases of a lock service would need many renewals, and fall to a short pause."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -52,6 +56,8 @@ class Agent:
     name: str
     tasks: dict[str, TaskSpec] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
+    locks: str | LockService | None = None
+    """The lock service of fenced kinds, as a URL or ready-made: see `lock`."""
 
     def __post_init__(self) -> None:
         check_name("an agent", self.name)
@@ -81,6 +87,7 @@ class Agent:
             example: a payload that `actonce simulate` submits.
             guard: what happens in a partition that outlasts the takeover grace. "available": each side acts, once.
                 "majority": only a side that holds a majority of the roster acts (`actonce roster`); the other waits.
+                "fenced": only a side that the lock service gave the task to acts (`Agent.lock`); the other waits.
         """
         check_name("a kind of task", kind)
         if kind in self.tasks:
@@ -104,6 +111,40 @@ class Agent:
         check_name("a sink", name)
         self.sinks[name] = sink
         return sink
+
+    def lock(self, service: str | LockService) -> None:
+        """Declare the lock service that decides about fenced kinds, the same for all replicas.
+
+        Args:
+            service: a URL, `nats://host:4222/bucket` or `etcd://host:2379/prefix` (see `actonce.locks.address` for
+                TLS and credentials), or anything that keeps the contract of `actonce.locks.LockService`.
+        """
+        if isinstance(service, str):
+            parse_lock_url(service)
+        self.locks = service
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether a lock service is needed."""
+        return any(spec.guard == "fenced" for spec in self.tasks.values())
+
+    @property
+    def lease_s(self) -> float:
+        """How long a lease at the lock service lasts. The gate needs more of it left than a publish may take, and a
+        third of it may be used up when it is renewed."""
+        return max(LEASE_S_MIN, 2 * max((sink.publish_timeout_s for sink in self.sinks.values()), default=0.0))
+
+    def check(self) -> None:
+        """
+        Raises:
+            ConfigError: the declarations do not go together.
+        """
+        if self.is_fenced and self.locks is None:
+            kinds = ", ".join(sorted(kind for kind, spec in self.tasks.items() if spec.guard == "fenced"))
+            raise ConfigError(
+                f"{kinds}: guard='fenced' needs a lock service: declare one with "
+                "agent.lock('nats://HOST:4222/BUCKET') or agent.lock('etcd://HOST:2379/PREFIX'), or run with --lock URL"
+            )
 
 
 def check_name(what: str, name: object) -> None:

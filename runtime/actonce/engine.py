@@ -18,6 +18,7 @@ from actonce.desk import Desk
 from actonce.electorate import Electorate
 from actonce.errors import ActonceError, NameTaken, ReplicaFailed
 from actonce.executor import Executor
+from actonce.fenced import Fenced
 from actonce.gossip import Gossip
 from actonce.guards import Available, Guards
 from actonce.inbox import Inbox
@@ -104,7 +105,14 @@ class Engine:
         )
         self.voting = Voting(*parts, self.electorate, is_guarded=self._needs_grants)
         self.majority = Majority(*parts, self.electorate, self.voting, self._granted)
-        self.guards = Guards(agent, {"available": Available(self.me, self._granted), "majority": self.majority})
+        self.fenced = Fenced(
+            *(*parts, settings, agent, self.me, recovered.journal_id, self._granted),
+            has=lambda task: self.executor.has(task),
+            on_lost=lambda task: self.claims.changed([task]),
+            note=self.note,
+        )
+        available = Available(self.me, self._granted)
+        self.guards = Guards(agent, {"available": available, "majority": self.majority, "fenced": self.fenced})
         self.executor = Executor(
             *(world, settings, agent, self.me, self.ledger, self.guards),
             perform=lambda run: perform(self.desk, run),
@@ -167,12 +175,15 @@ class Engine:
     def stop(self) -> None:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
+        if self.executor.idle:
+            self.fenced.end()
         self.ledger.when_durable(self.gossip.goodbye)
 
     def drain(self, idle: Callable[[], None]) -> None:
         """Take no new work, and call `idle` when what runs here has ended. Others take over what waits."""
         self.claims.enabled = False
         self.executor.leave()
+        self.fenced.leave()
         # Others may claim once they hear of it; so they must have heard before of what we claimed.
         self.ledger.when_durable(self._announce_leaving)
         self._when_idle(idle)
@@ -182,7 +193,7 @@ class Engine:
         self.gossip.announce()
 
     def _when_idle(self, idle: Callable[[], None]) -> None:
-        if self.executor.idle:
+        if self.executor.idle and self.fenced.idle:
             self.ledger.when_durable(idle)
         else:
             self.world.call_later(self.settings.tick_s, lambda: self._when_idle(idle))
@@ -231,6 +242,7 @@ class Engine:
             return
         self.gate.until = self.membership.act_until()
         self.majority.tick()
+        self.fenced.tick()
         self.executor.refresh()
         if self.world.now() < self.gate.until:
             self.claims.pump()

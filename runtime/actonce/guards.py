@@ -50,6 +50,16 @@ class Guard(Protocol):
         """Whether whoever may take the task over will find our entries below this clock."""
         ...
 
+    def unknown_since(self, run: Run) -> float | None:
+        """None, if we know all intents of whoever held the task before. Otherwise the unix time of the first holder:
+        an effect without an intent may have been made since then, and is a doubt.
+        """
+        ...
+
+    def leaving(self, run: Run) -> None:
+        """An effect has passed the gate."""
+        ...
+
     def ended(self, task: str, epoch: int) -> None:
         """Nothing will be done any more under our claim of this epoch, and the task is not done."""
         ...
@@ -82,6 +92,12 @@ class Available:
 
     def kept(self, run: Run, clock: int) -> bool:
         return True
+
+    def unknown_since(self, run: Run) -> float | None:
+        return None
+
+    def leaving(self, run: Run) -> None:
+        """Whoever comes next knows of it by its intent."""
 
     def ended(self, task: str, epoch: int) -> None:
         """Nothing was taken, so nothing is given back."""

@@ -91,6 +91,12 @@ class Majority:
             return False
         return self._count_kept(version, clock) >= version.majority
 
+    def unknown_since(self, run: Run) -> float | None:
+        return None  # see `_reading`
+
+    def leaving(self, run: Run) -> None:
+        """Whoever comes next knows of it by its intent."""
+
     def ended(self, task: str, epoch: int) -> None:
         self._release(task, epoch)
 

@@ -51,7 +51,7 @@ class Effect:
             except GateClosed:
                 if self.run.revoked:
                     raise
-                # Out of contact: nothing left. Wait for the gate, then ask again what is known by then.
+                # Out of contact, or short of lease: nothing left. Wait for the gate, and ask again what is known then.
                 await desk.wait(lambda reply: desk.outbox.when_open(self.run, reply))
             except (SinkRefused, SinkUnknown) as error:
                 attempt += 1
@@ -113,7 +113,7 @@ class Effect:
                 await self._remember(receipt, "found")
                 return receipt
             return await self._publish(doubt.body, settled="resent")
-        age_s = world.wall() - doubt.intended_s
+        age_s = max(0.0, world.wall() - doubt.intended_s)  # clocks differ: what is not sent yet is not new
         if self.run.spec.on_doubt == "resend" and age_s + sink.publish_timeout_s < sink.dedupe_window_s:
             return await self._publish(doubt.body, settled="resent")
         await self.desk.wait(lambda reply: self.desk.outbox.skipped(self.run, self.key, reply))

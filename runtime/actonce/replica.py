@@ -92,6 +92,7 @@ class Replica:
             witness: only vote; run no handlers.
         """
         check_name("a replica", name)
+        agent.check()
         if advertise is None and (listen.endswith(":0") or listen.startswith(("0.0.0.0:", "[::]:"))):
             advertise = ""
         roster = tuple(roster)

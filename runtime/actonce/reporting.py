@@ -52,6 +52,8 @@ def degraded(engine: Engine) -> list[str]:
     facts += election_report.degraded(engine)
     if membership.leaving:
         facts.append("leaving: takes no new work")
+    if trouble := engine.fenced.trouble():
+        facts.append(trouble)
     facts += [f"stamps of {author} are far ahead of our clock" for author in sorted(engine.ledger.drifted)]
     return facts
 
@@ -76,6 +78,7 @@ def status(engine: Engine) -> Facts:
         "roster": election_report.roster_facts(engine),
         "slots": {"all": engine.settings.slots, "free": engine.executor.free},
         "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
+        "locks": engine.fenced.facts(),
         "gossip": dict(sorted(engine.gossip.counts.items())),
         "notes": [f"{moment(at)} {text}" for at, text in list(engine.notes)[-20:]],
     }
@@ -117,13 +120,15 @@ def view_facts(view: View) -> Facts:
 
 
 def task_state(engine: Engine, task: str, state: TaskState) -> str:
-    """One of: open (claimed by nobody), running, waiting (for another attempt), done, failed."""
+    """One of: open (claimed by nobody), running, waiting (for another attempt, or a lock), done, failed."""
     if state.done is not None:
         return "done" if state.done.ok else "failed"
     if state.claim is None:
         return "open"
     if not engine.claims.holders(state) & engine.membership.in_play():
         return "open"
+    if task not in engine.executor.running and engine.fenced.waiting(task):
+        return "waiting"
     tried = state.tries is not None and state.tries.epoch == state.claim.epoch
     return "waiting" if tried and task not in engine.executor.running else "running"
 
@@ -198,6 +203,7 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "rank": [f"{member.name}{'' if able(member.name) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
         "guard": election_report.guard_facts(engine, task, state),
+        "waits": engine.fenced.waiting(task) or None,
         "story": [_sentence(record) for record in engine.ledger.state.history(task)],
         "notes": [f"{moment(at)} {text}" for at, text in engine.notes if task in text],
     }

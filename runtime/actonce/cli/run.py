@@ -83,6 +83,12 @@ from actonce.settings import LAN
     "once they are there; see `actonce roster`.",
 )
 @click.option("--witness", is_flag=True, help="Only vote: run no handlers. For a third vote on a small machine.")
+@click.option(
+    "--lock",
+    metavar="URL",
+    help="The lock service of fenced kinds, instead of what the agent declares: nats://HOST:4222/BUCKET or "
+    "etcd://HOST:2379/PREFIX. Credentials from ACTONCE_LOCK_USER and ACTONCE_LOCK_PASSWORD.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each event, for programs.")
 def run(
     target: str,
@@ -96,6 +102,7 @@ def run(
     slots: int,
     roster: str | None,
     witness: bool,
+    lock: str | None,
     as_json: bool,
 ) -> None:
     """Run one replica of an agent until Ctrl-C.
@@ -107,6 +114,8 @@ def run(
     take over at once. A second Ctrl-C leaves at once; nothing that was acknowledged is lost by it.
     """
     agent, secret = load_agent(target), read_secret(secret_file)
+    if lock is not None:
+        agent.lock(lock)
     replica = Replica(
         agent,
         name=name,

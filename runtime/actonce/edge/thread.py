@@ -15,6 +15,7 @@ from actonce.agent import Agent
 from actonce.desk import Desk
 from actonce.edge.hands import ThreadHands
 from actonce.edge.journal import open_journal
+from actonce.edge.locks import open_locks
 from actonce.edge.real import RealWorld
 from actonce.engine import Engine
 from actonce.errors import ActonceError, ReplicaFailed
@@ -116,7 +117,8 @@ class EngineThread:
         try:
             http: list[HttpHandler] = []
             transport = WebsocketTransport(setup.listen, secret=setup.secret, http=lambda request: http[0](request))
-            world = RealWorld(journal, transport, self._hands)
+            locks = open_locks(setup.agent)
+            world = RealWorld(journal, transport, self._hands, locks)
             engine = Engine(
                 world,
                 setup.agent,
@@ -144,6 +146,8 @@ class EngineThread:
                 journal.append([], flushed.set)
                 await asyncio.wait_for(flushed.wait(), setup.settings.drain_s)
             finally:
+                if locks is not None:
+                    await locks.aclose()
                 await transport.stop()
         except TransportError as error:
             raise ReplicaFailed(str(error)) from error

@@ -233,6 +233,8 @@ class Run:
                     self.cluster.start(fault.replica)
             case faults.Vote():
                 self._vote(fault)
+            case faults.LockDown() | faults.LockCut() | faults.LockSlow():
+                await self._trouble_locks(fault)
             case faults.Burst():
                 for _ in range(fault.count):
                     self._submit(len(self.names))
@@ -249,6 +251,22 @@ class Run:
                 change(fault.name, lambda refusal: self.cluster.history.add("voted", 0, fault.name, str(refusal)))
 
         node.world.guard(ask)
+
+    async def _trouble_locks(self, fault: faults.LockDown | faults.LockCut | faults.LockSlow) -> None:
+        locks = self.cluster.locks
+        match fault:
+            case faults.LockDown():
+                locks.down = True
+                await asyncio.sleep(fault.for_s)
+                locks.down = False
+            case faults.LockCut():
+                locks.unreachable.add(fault.replica)
+                await asyncio.sleep(fault.for_s)
+                locks.unreachable.discard(fault.replica)
+            case faults.LockSlow():
+                locks.slow_s[fault.replica] = fault.delay_s
+                await asyncio.sleep(fault.for_s)
+                locks.slow_s.pop(fault.replica, None)
 
     async def _down(self, fault: faults.Crash | faults.DiskFull | faults.Leave | faults.Wipe) -> None:
         cluster, name = self.cluster, fault.replica
@@ -296,6 +314,7 @@ class Run:
         for source, target in sorted(cluster.network.cuts):
             cluster.uncut(source, target)
         cluster.network.slow_s.clear()
+        cluster.locks.end_trouble()
         cluster.network.loss = 0.0
         for name in self.names:
             node = cluster.nodes[name]
