@@ -32,11 +32,12 @@ PACKAGES = {
 # never in a circle). A folder stands for all of its modules; `actonce` itself is runtime/actonce/__init__.py.
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "ownership", "roster"),
+    ("locks",),
     ("journal", "messages", "settings", "world"),
     ("agent", "http_sink", "http_stream", "loading", "sinks"),
     ("asking", "ledger", "peers", "running"),
-    ("deaths", "gossip", "guards", "membership", "settling"),
-    ("electorate", "majority", "voting"),
+    ("deaths", "gossip", "guards", "lock_session", "membership", "settling"),
+    ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "executor", "inbox", "outbox"),
     ("context", "desk", "engine", "job", "performing"),
     ("edge",),
