@@ -31,15 +31,17 @@ PACKAGES = {
 # The runtime from the bottom up: a module may import modules of its own row and of the rows above it in this table (and
 # never in a circle). A folder stands for all of its modules; `actonce` itself is runtime/actonce/__init__.py.
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "ownership", "placement"),
+    ("errors", "ownership", "placement", "roster"),
+    ("locks",),
     ("envelopes", "journal", "messages", "settings", "world"),
     ("agent", "http_sink", "http_stream", "loading", "sinks"),
     ("asking", "ledger", "peers", "running"),
-    ("deaths", "gossip", "lines", "membership", "routes", "settling", "suspicion"),
-    ("claims", "delegation", "executor", "inbox", "outbox"),
+    ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
+    ("electorate", "fenced", "majority", "task_locks", "voting"),
+    ("claims", "delegation", "executor", "inbox", "outbox", "standing_in"),
     ("context", "desk", "engine", "job", "performing"),
     ("edge",),
-    ("http_api", "replica", "reporting", "sim", "troubles"),
+    ("election_report", "http_api", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )

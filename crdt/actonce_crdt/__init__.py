@@ -10,13 +10,17 @@ from .entries import (
     ENTRY_BYTES_MAX,
     KEY_BYTES_MAX,
     NAME_BYTES_MAX,
+    VOTERS_MAX,
     Claim,
     Done,
     Doubt,
     EffectRecord,
+    Grant,
     Intent,
     Receipt,
     Record,
+    Release,
+    Roster,
     Task,
     TaskRecord,
     Try,
@@ -36,6 +40,7 @@ from .errors import (
     ValueInvalid,
 )
 from .rank import order, rank
+from .roster import RosterState
 from .stamps import HybridClock, stamp_wall_s
 from .state import EntryId, State
 from .task import TaskState, claim_order
@@ -57,6 +62,7 @@ __all__ = [
     "KEY_BYTES_MAX",
     "NAME_BYTES_MAX",
     "VALUE_DEPTH_MAX",
+    "VOTERS_MAX",
     "Change",
     "Claim",
     "CrdtError",
@@ -71,6 +77,7 @@ __all__ = [
     "EntryId",
     "EntryInvalid",
     "EntryTooLarge",
+    "Grant",
     "HybridClock",
     "Intent",
     "Json",
@@ -78,6 +85,9 @@ __all__ = [
     "ParsedUpdate",
     "Receipt",
     "Record",
+    "Release",
+    "Roster",
+    "RosterState",
     "State",
     "StateVectorInvalid",
     "Task",

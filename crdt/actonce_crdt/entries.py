@@ -10,6 +10,11 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "intent"    effect key  task, epoch, sink, body           about to be sent
     "receipt"   effect key  epoch, receipt                    the answer of the sink
     "doubt"     effect key  epoch, settled                    sent, perhaps: how that was settled
+    "grant"     task id     epoch, claimant, incarnation,     the author, a voter, lets this claimant have this epoch
+                            journal, roster, over
+    "release"   task id     epoch, incarnation                the author acts under no claim up to this epoch any more
+    "roster"    version     act, ballot, journal, voters,     one step of deciding who votes (see `roster`)
+                            over
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
@@ -33,6 +38,9 @@ NAME_BYTES_MAX: Final = 64
 COUNT_MAX: Final = (1 << 53) - 1
 """Largest epoch, incarnation, attempt and unix millisecond: exact also in readers that know only doubles."""
 
+ACTS: Final = frozenset({"propose", "promise", "offer", "accept", "active"})
+VOTERS_MAX: Final = 64
+"""Voters in one roster."""
 SETTLED: Final = frozenset({"found", "resent", "skipped", "open"})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -129,6 +137,53 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """The author, a voter with this journal in this roster version, lets `claimant` have `epoch`, and nobody else.
+
+    `over` is the highest epoch that it knew to be granted to anybody else before; 0 for none.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    epoch: int
+    claimant: str
+    incarnation: int
+    journal: str
+    roster: int
+    over: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The author, in this incarnation, acts under none of its claims up to this epoch any more."""
+
+    key: str
+    stamp: int
+    author: str
+    epoch: int
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """One step of deciding who votes in roster version `key`: `act` is a member of `ACTS`; see `actonce_crdt.roster`.
+
+    `ballot` is (number, proposer), `journal` the author's, `voters` are (name, journal) pairs, sorted by name. `over`
+    is, in a promise, the ballot in which `voters` were accepted before; (0, "") for none.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    act: str
+    ballot: tuple[int, str]
+    journal: str
+    voters: tuple[tuple[str, str], ...]
+    over: tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """An entry of a code that this version does not know; `data` is the whole entry, untouched."""
 
@@ -139,11 +194,11 @@ class Unknown:
     data: bytes
 
 
-TaskRecord: TypeAlias = Task | Claim | Try | Done
+TaskRecord: TypeAlias = Task | Claim | Try | Done | Grant | Release
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
-Record: TypeAlias = TaskRecord | EffectRecord | Unknown
+Record: TypeAlias = TaskRecord | EffectRecord | Roster | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord
+_Known: TypeAlias = TaskRecord | EffectRecord | Roster
 _Check: TypeAlias = Callable[[str, object], None]
 
 
@@ -211,23 +266,56 @@ def _settled(field: str, value: object) -> None:
         raise EntryInvalid(f"{field} must be one of {', '.join(sorted(SETTLED))}")
 
 
+def _act(field: str, value: object) -> None:
+    if type(value) is not str or value not in ACTS:
+        raise EntryInvalid(f"{field} must be one of {', '.join(sorted(ACTS))}")
+
+
+def _ballot(field: str, value: object) -> None:
+    if type(value) is not tuple or len(value) != 2:
+        raise EntryInvalid(f"{field} must be a number and a name")
+    _count(field, value[0])
+    if value != (0, ""):
+        _name(field, value[1])
+
+
+def _voters(field: str, value: object) -> None:
+    if type(value) is not tuple or len(value) > VOTERS_MAX:
+        raise EntryInvalid(f"{field} must be at most {VOTERS_MAX} pairs of a name and a journal")
+    for pair in value:
+        if type(pair) is not tuple or len(pair) != 2:
+            raise EntryInvalid(f"{field} must be pairs of a name and a journal")
+        _name(field, pair[0])
+        _key(field, pair[1])
+    names = [pair[0] for pair in value]
+    if names != sorted(set(names)):
+        raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")
+
+
 _CHECKS: Final[dict[str, _Check]] = {
     "key": _key, "stamp": _stamp, "author": _name, "kind": _key, "payload": _blob, "epoch": _count,
     "incarnation": _count, "attempt": _attempt, "retry_at_ms": _count, "error": _text, "ok": _flag, "result": _blob,
     "holder": _holder, "holder_incarnation": _count, "task": _key, "sink": _key, "body": _blob, "receipt": _blob,
-    "settled": _settled,
+    "settled": _settled, "claimant": _name, "journal": _key, "roster": _count, "act": _act, "ballot": _ballot,
+    "voters": _voters,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
 _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
+    "grant": Grant, "release": Release, "roster": Roster,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
     kind: attrgetter(*(field.name for field in fields(kind))) for kind in _CODES
 }
+_SPECIAL: Final[dict[tuple[str, str], _Check]] = {("grant", "over"): _count, ("roster", "over"): _ballot}
 _FIELDS: Final[dict[str, tuple[tuple[str, _Check], ...]]] = {
-    code: tuple((field.name, _CHECKS[field.name]) for field in fields(kind)) for code, kind in _TYPES.items()
+    code: tuple(
+        (field.name, _SPECIAL[code, field.name] if (code, field.name) in _SPECIAL else _CHECKS[field.name])
+        for field in fields(kind)
+    )
+    for code, kind in _TYPES.items()
 }
 
 

@@ -31,3 +31,20 @@ def least(a: R | None, b: R | None, order: Callable[[R], tuple[int | str, ...]])
     if left == right:
         return a if encode(a) <= encode(b) else b
     return a if left < right else b
+
+
+def each_greatest(
+    a: tuple[R, ...],
+    b: tuple[R, ...],
+    name: Callable[[R], tuple[str, ...]],
+    order: Callable[[R], tuple[int | str, ...]],
+) -> tuple[R, ...]:
+    """The largest record of each name, sorted by name. Both sides hold one record a name, sorted."""
+    if not a or not b or a == b:
+        return a or b
+    joined = {name(record): record for record in a}
+    for record in b:
+        larger = greatest(joined.get(name(record)), record, order)
+        assert larger is not None
+        joined[name(record)] = larger
+    return tuple(joined[key] for key in sorted(joined))

@@ -9,28 +9,32 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, task
+from . import effect, roster, task
 from .effect import EffectState
-from .entries import Claim, Done, Doubt, Intent, Receipt, Record, Task, Try, Unknown, encode
+from .entries import Claim, Done, Doubt, Grant, Intent, Receipt, Record, Release, Roster, Task, Try, Unknown, encode
 from .packing import pack
+from .roster import RosterState
 from .task import TaskState
 
 EntryId: TypeAlias = tuple[int, int]
 """(client id, clock): names one entry of the document, for ever, on every replica."""
 
-_TASK_KINDS = (Task, Claim, Try, Done)
+_TASK_KINDS = (Task, Claim, Try, Done, Grant, Release)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks and effects have separate key spaces.
+    """The fold of the entries present. Tasks, effects and roster versions have separate key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
     """
 
-    __slots__ = ("_effect_entries", "_effects", "_effects_of", "_keys", "_task_entries", "_tasks", "_unknown")
+    __slots__ = (
+        *("_effect_entries", "_effects", "_effects_of", "_keys", "_roster_entries", "_rosters"),
+        *("_task_entries", "_tasks", "_unknown"),
+    )
 
     def __init__(self) -> None:
         self._tasks: dict[str, TaskState] = {}
@@ -38,6 +42,8 @@ class State:
         self._effects_of: dict[str, set[str]] = {}  # task id -> keys of the effects whose winning intent names it
         self._task_entries: dict[str, dict[EntryId, Record]] = {}
         self._effect_entries: dict[str, dict[EntryId, Record]] = {}
+        self._rosters: dict[str, RosterState] = {}
+        self._roster_entries: dict[str, dict[EntryId, Record]] = {}
         self._unknown: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
 
@@ -58,6 +64,11 @@ class State:
     def effects(self) -> Mapping[str, EffectState]:
         """Effect key -> state: a live, read-only view."""
         return MappingProxyType(self._effects)
+
+    @property
+    def rosters(self) -> Mapping[str, RosterState]:
+        """Roster version, as decimal text -> state: a live, read-only view."""
+        return MappingProxyType(self._rosters)
 
     def __len__(self) -> int:
         """Number of entries present."""
@@ -80,6 +91,8 @@ class State:
             before = self._effects.get(key)
             raised = effect.lift(record)
             self._put_effect(key, raised if before is None else effect.join(before, raised))
+        elif isinstance(record, Roster):
+            self._rosters[key] = roster.join(self._rosters.get(key, RosterState()), roster.lift(record))
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -103,6 +116,12 @@ class State:
         elif isinstance(record, _EFFECT_KINDS):
             raised = [effect.lift(one) for one in rest.values() if isinstance(one, _EFFECT_KINDS)]
             self._put_effect(key, reduce(effect.join, raised) if raised else None)
+        elif isinstance(record, Roster):
+            steps = [roster.lift(one) for one in rest.values() if isinstance(one, Roster)]
+            if steps:
+                self._rosters[key] = reduce(roster.join, steps)
+            else:
+                del self._rosters[key]
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -122,8 +141,12 @@ class State:
         fields: set[bytes] = set()
         for state in self._tasks.values():
             fields.update(encode(one) for one in (state.task, state.claim, state.tries, state.done) if one is not None)
+            fields.update(encode(grant) for grant in state.grants)
+            fields.update(encode(release) for release in state.releases)
         for raised in self._effects.values():
             fields.update(encode(one) for one in (raised.intent, raised.receipt, raised.doubt) if one is not None)
+        for decided in self._rosters.values():
+            fields.update(encode(one) for one in decided.steps)
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -131,6 +154,8 @@ class State:
     def _shelf(self, record: Record) -> dict[str, dict[EntryId, Record]]:
         if isinstance(record, Unknown):
             return self._unknown
+        if isinstance(record, Roster):
+            return self._roster_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:

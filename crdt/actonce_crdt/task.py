@@ -1,16 +1,20 @@
-"""The state of a task: a product of four lattices, one for each kind of entry.
+"""The state of a task: a product of six lattices, one for each kind of entry.
 
-field   keeps                                                      why
-task    the smallest (stamp, author)                               the first submission counts
-claim   the largest (epoch, rank, author, incarnation, stamp, ..)  the tie-break of ownership
-tries   the largest (attempt, epoch, stamp, author)                the latest failure
-done    the largest (ok, epoch, rank, author, stamp)               a success outlives a failure
+field     keeps                                                    why
+task      the smallest (stamp, author)                             the first submission counts
+claim     the largest (epoch, rank, author, incarnation, ...)      the tie-break of ownership
+tries     the largest (attempt, epoch, stamp, author)              the latest failure
+done      the largest (ok, epoch, rank, author, stamp)             a success outlives a failure
+grants    for each voter the largest (epoch, roster, stamp)        a voter's later promise stands for its earlier ones
+releases  for each author the largest (incarnation, epoch, stamp)  what is given up stays so
+
+A voter is a name and a journal: a replica that lost its journal knows nothing of what it granted before.
 """
 
 from dataclasses import dataclass
 
-from .entries import Claim, Done, Task, TaskRecord, Try
-from .lattice import greatest, least
+from .entries import Claim, Done, Grant, Release, Task, TaskRecord, Try
+from .lattice import each_greatest, greatest, least
 from .rank import order
 
 
@@ -22,6 +26,10 @@ class TaskState:
     claim: Claim | None = None
     tries: Try | None = None
     done: Done | None = None
+    grants: tuple[Grant, ...] = ()
+    """One for each voter, sorted by voter."""
+    releases: tuple[Release, ...] = ()
+    """One for each author, sorted by author."""
 
 
 def join(a: TaskState, b: TaskState) -> TaskState:
@@ -31,6 +39,8 @@ def join(a: TaskState, b: TaskState) -> TaskState:
         greatest(a.claim, b.claim, claim_order),
         greatest(a.tries, b.tries, _try_order),
         greatest(a.done, b.done, _done_order),
+        each_greatest(a.grants, b.grants, _voter, _grant_order),
+        each_greatest(a.releases, b.releases, _author, _release_order),
     )
 
 
@@ -45,6 +55,10 @@ def lift(record: TaskRecord) -> TaskState:
             return TaskState(tries=record)
         case Done():
             return TaskState(done=record)
+        case Grant():
+            return TaskState(grants=(record,))
+        case Release():
+            return TaskState(releases=(record,))
 
 
 def claim_order(claim: Claim) -> tuple[int | str, ...]:
@@ -66,3 +80,19 @@ def _try_order(tries: Try) -> tuple[int | str, ...]:
 
 def _done_order(done: Done) -> tuple[int | str, ...]:
     return done.ok, done.epoch, *order(done.key, done.author), done.stamp
+
+
+def _voter(grant: Grant) -> tuple[str, str]:
+    return grant.author, grant.journal
+
+
+def _grant_order(grant: Grant) -> tuple[int | str, ...]:
+    return grant.epoch, grant.roster, grant.stamp
+
+
+def _author(release: Release) -> tuple[str]:
+    return (release.author,)
+
+
+def _release_order(release: Release) -> tuple[int | str, ...]:
+    return release.incarnation, release.epoch, release.stamp

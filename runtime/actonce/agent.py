@@ -9,12 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from actonce.errors import ConfigError
+from actonce.locks import LockService, parse_lock_url
 from actonce.placement import SPREAD, Placement, Way
 from actonce.sinks import Sink
 from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnDoubt = Literal["resend", "skip"]
+GuardName = Literal["available", "majority", "fenced"]
+GUARDS: tuple[GuardName, ...] = ("available", "majority", "fenced")
+
+LEASE_S_MIN = 3.0
+"""Shorter leases of a lock service would need many renewals, and fall to a short pause."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -34,6 +40,8 @@ class TaskSpec:
     """Of one attempt."""
     on_doubt: OnDoubt
     """When an effect may or may not have happened and its sink cannot be asked: see `Agent.task`."""
+    guard: GuardName = "available"
+    """What a claim needs before it is acted under: see `Agent.task`."""
     placement: Placement = SPREAD
     stand_in_after_s: float = 0.0
     """How long a replica that is not the first choice waits before it takes such tasks over."""
@@ -53,6 +61,8 @@ class Agent:
     name: str
     tasks: dict[str, TaskSpec] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
+    locks: str | LockService | None = None
+    """The lock service of fenced kinds, as a URL or ready-made: see `lock`."""
 
     def __post_init__(self) -> None:
         check_name("an agent", self.name)
@@ -67,6 +77,7 @@ class Agent:
         placement: str = "spread",
         stand_in_after: str | float | None = None,
         example: Json = None,
+        guard: GuardName = "available",
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function as the handler of `kind`.
 
@@ -87,6 +98,9 @@ class Agent:
                 kind is gone, before they take its tasks: on top of the time that it takes to notice. Default: 0, and
                 "10s" for regions.
             example: a payload that `actonce simulate` submits.
+            guard: what happens in a partition that outlasts the takeover grace. "available": each side acts, once.
+                "majority": only a side that holds a majority of the roster acts (`actonce roster`); the other waits.
+                "fenced": only a side that the lock service gave the task to acts (`Agent.lock`); the other waits.
         """
         check_name("a kind of task", kind)
         if kind in self.tasks:
@@ -95,6 +109,8 @@ class Agent:
             raise ConfigError(f"retries={retries}: the number of further attempts cannot be negative")
         if on_doubt not in ("resend", "skip"):
             raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend' or 'skip'")
+        if guard not in GUARDS:
+            raise ConfigError(f"guard={guard!r}: use {' or '.join(map(repr, GUARDS))}")
         timeout_s = None if timeout is None else parse_duration_s(timeout)
         placed = Placement.parse(placement)
         if stand_in_after is not None and placed == SPREAD:
@@ -104,7 +120,9 @@ class Agent:
             wait_s = parse_duration_s(stand_in_after) if stand_in_after else 0.0
 
         def register(handler: Handler) -> Handler:
-            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt, placed, wait_s, example)
+            self.tasks[kind] = TaskSpec(
+                *(kind, handler, retries, timeout_s, on_doubt), guard, placed, wait_s, example
+            )
             return handler
 
         return register
@@ -114,6 +132,40 @@ class Agent:
         check_name("a sink", name)
         self.sinks[name] = sink
         return sink
+
+    def lock(self, service: str | LockService) -> None:
+        """Declare the lock service that decides about fenced kinds, the same for all replicas.
+
+        Args:
+            service: a URL, `nats://host:4222/bucket` or `etcd://host:2379/prefix` (see `actonce.locks.address` for
+                TLS and credentials), or anything that keeps the contract of `actonce.locks.LockService`.
+        """
+        if isinstance(service, str):
+            parse_lock_url(service)
+        self.locks = service
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether a lock service is needed."""
+        return any(spec.guard == "fenced" for spec in self.tasks.values())
+
+    @property
+    def lease_s(self) -> float:
+        """How long a lease at the lock service lasts. The gate needs more of it left than a publish may take, and a
+        third of it may be used up when it is renewed."""
+        return max(LEASE_S_MIN, 2 * max((sink.publish_timeout_s for sink in self.sinks.values()), default=0.0))
+
+    def check(self) -> None:
+        """
+        Raises:
+            ConfigError: the declarations do not go together.
+        """
+        if self.is_fenced and self.locks is None:
+            kinds = ", ".join(sorted(kind for kind, spec in self.tasks.items() if spec.guard == "fenced"))
+            raise ConfigError(
+                f"{kinds}: guard='fenced' needs a lock service: declare one with "
+                "agent.lock('nats://HOST:4222/BUCKET') or agent.lock('etcd://HOST:2379/PREFIX'), or run with --lock URL"
+            )
 
 
 def check_name(what: str, name: object) -> None:

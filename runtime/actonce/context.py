@@ -32,12 +32,12 @@ class Context:
 
     @property
     def fence(self) -> int:
-        """Epoch of the claim: a resource that remembers the highest one can refuse others.
+        """Epoch of the claim, or its guard's number: a resource that remembers the highest one can refuse others.
 
         Of two replicas that both sent effects of a task, the later has the higher one. Not promised: that a claim of
         which nobody heard before its replica died had another number.
         """
-        return self._run.epoch
+        return self._run.fence
 
     async def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:
         """Make an effect, once, and return the sink's receipt.

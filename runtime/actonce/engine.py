@@ -15,12 +15,16 @@ from actonce.agent import Agent
 from actonce.claims import Claims
 from actonce.deaths import Deaths
 from actonce.desk import Desk
+from actonce.electorate import Electorate
 from actonce.errors import ActonceError, NameTaken, ReplicaFailed
 from actonce.executor import Executor
+from actonce.fenced import Fenced
 from actonce.gossip import Gossip
+from actonce.guards import Available, Guards
 from actonce.inbox import Inbox
 from actonce.journal import Recovered, Row
 from actonce.ledger import Ledger
+from actonce.majority import Majority
 from actonce.membership import Membership
 from actonce.messages import Announce, decode, encode
 from actonce.outbox import Outbox
@@ -30,6 +34,7 @@ from actonce.placement import NO_TRAITS, Traits
 from actonce.routes import Routes
 from actonce.running import Gate, Run
 from actonce.settings import Settings
+from actonce.voting import Voting
 from actonce.world import Cancel, World
 from actonce_crdt import Claim, CrdtError
 from actonce_transports import Identity
@@ -52,6 +57,8 @@ class Engine:
         new: bool,
         address: str,
         traits: Traits = NO_TRAITS,
+        roster: tuple[str, ...] = (),
+        witness: bool = False,
         perform: Callable[[Desk, Run], Cancel],
         on_failed: Callable[[ActonceError], None],
     ) -> None:
@@ -61,6 +68,8 @@ class Engine:
             new: no mesh of this agent exists yet; counts only with an empty journal.
             address: where others can dial us, or "".
             traits: how we are preferred.
+            roster: names that are to vote, added by themselves: see `Electorate`.
+            witness: only vote, handle no kind of task.
             perform: runs a handler at the hands.
             on_failed: the replica cannot go on; it has stopped acting.
         """
@@ -72,6 +81,7 @@ class Engine:
         self.denied_at: dict[str, float] = {}
         """Address -> when, on our clock. It is dialed again and again, so an old denial is over."""
         self.gate = Gate(world.now)
+        self._guarded = any(self._needs_grants(kind) for kind in agent.tasks)
         self._on_failed = on_failed
         self._awake = False
         self._wait_settled: list[Callable[[], None]] = []
@@ -84,7 +94,7 @@ class Engine:
             on_integrated=self._integrated,
             on_durable=self._durable,
         )
-        self.about = self._introduce(recovered, address)
+        self.about = self._introduce(recovered, address, witness)
         self.membership = Membership(
             self.me,
             settings,
@@ -96,12 +106,27 @@ class Engine:
             on_unsettled=self._unsettled_again,
             note=self.note,
         )
-        self.executor = Executor(
-            world, settings, agent, self.me, self.ledger, perform=lambda run: perform(self.desk, run), on_free=self.wake
-        )
         parts = (world, self.ledger, self.membership)
-        self.claims = Claims(*parts, self.executor, agent.tasks, on_takeover=self._takeover)
-        self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate)
+        self.electorate = Electorate(
+            *parts, recovered.journal_id, roster, needed=self._guarded, note=self.note
+        )
+        self.voting = Voting(*parts, self.electorate, is_guarded=self._needs_grants)
+        self.majority = Majority(*parts, self.electorate, self.voting, self._granted)
+        self.fenced = Fenced(
+            *(*parts, settings, agent, self.me, recovered.journal_id, self._granted),
+            has=lambda task: self.executor.has(task),
+            on_lost=lambda task: self.claims.changed([task]),
+            note=self.note,
+        )
+        available = Available(self.me, self._granted)
+        self.guards = Guards(agent, {"available": available, "majority": self.majority, "fenced": self.fenced})
+        self.executor = Executor(
+            *(world, settings, agent, self.me, self.ledger, self.guards),
+            perform=lambda run: perform(self.desk, run),
+            on_free=self.wake,
+        )
+        self.claims = Claims(*parts, self.executor, self.guards, agent.tasks, on_takeover=self._takeover)
+        self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
         self.gossip = self._make_gossip()
@@ -109,13 +134,13 @@ class Engine:
         self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
         self._recovered = recovered
 
-    def _introduce(self, recovered: Recovered, address: str) -> About:
+    def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
         return About(
             self.agent.name,
             recovered.journal_id,
             recovered.incarnation,
             self.ledger.client_id,
-            {kind: str(spec.placement) for kind, spec in self.agent.tasks.items()},
+            {kind: str(spec.placement) for kind, spec in self.agent.tasks.items() if not witness},
             address,
             self.settings.contact_window_s,
             self.world.process,
@@ -123,7 +148,7 @@ class Engine:
         )
 
     def _make_gossip(self) -> Gossip:
-        return Gossip(
+        gossip = Gossip(
             self.world,
             self.settings,
             self.about,
@@ -138,6 +163,8 @@ class Engine:
             on_failed=self.fail,
             note=self.note,
         )
+        gossip.mutes = self.voting.mutes
+        return gossip
 
     def start(self) -> None:
         """Recover from the journal and begin to tick. The transport is started by the caller, with `routes`.
@@ -149,6 +176,10 @@ class Engine:
             self.ledger.recover(self._recovered.updates)
         except CrdtError as error:
             raise ReplicaFailed(f"the journal holds an update that is not valid: {error}") from error
+        if self._guarded:
+            self.gossip.tell_kept(self.ledger.state_vector())
+        self.electorate.recovered()
+        self.voting.changed(list(self.ledger.state.tasks))
         self.claims.changed(list(self.ledger.state.tasks))
         self._recovered = Recovered(self._recovered.journal_id, self.me.incarnation, (), None, self._recovered.new)
         self._tick()
@@ -156,12 +187,15 @@ class Engine:
     def stop(self) -> None:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
+        if self.executor.idle:
+            self.fenced.end()
         self.ledger.when_durable(self.gossip.goodbye)
 
     def drain(self, idle: Callable[[], None]) -> None:
         """Take no new work, and call `idle` when what runs here has ended. Others take over what waits."""
         self.claims.enabled = False
         self.executor.leave()
+        self.fenced.leave()
         # Others may claim once they hear of it; so they must have heard before of what we claimed.
         self.ledger.when_durable(self._announce_leaving)
         self._when_idle(idle)
@@ -171,7 +205,7 @@ class Engine:
         self.gossip.announce()
 
     def _when_idle(self, idle: Callable[[], None]) -> None:
-        if self.executor.idle:
+        if self.executor.idle and self.fenced.idle:
             self.ledger.when_durable(idle)
         else:
             self.world.call_later(self.settings.tick_s, lambda: self._when_idle(idle))
@@ -197,6 +231,8 @@ class Engine:
             return
         now = self.world.now()
         self.membership.tick(now)
+        self.electorate.tick()
+        self.voting.tick()
         if now >= self._beats_at:
             self._beats_at = now + self.settings.heartbeat_s - self.settings.tick_s / 2
             self.gossip.beat()
@@ -218,6 +254,9 @@ class Engine:
         if self.gate.shut:
             return
         self.gate.until = self.membership.act_until()
+        self.majority.tick()
+        self.fenced.tick()
+        self.executor.refresh()
         if self.world.now() < self.gate.until:
             self.claims.pump()
         if self.membership.settled_durably:
@@ -230,12 +269,19 @@ class Engine:
     # What the parts report
 
     def _changed(self, keys: list[str]) -> None:
+        if any(key in self.ledger.state.rosters for key in keys):
+            self.electorate.changed()
+        self.voting.changed(keys)
+        self.majority.changed(keys)
         self.claims.changed(keys)
         self.inbox.changed(keys)
         self.wake()
 
     def _integrated(self, clients: tuple[int, ...]) -> None:
         self.membership.integrated(clients, self.ledger.state_vector(), self.world.now())
+        if self._guarded:
+            vector = self.ledger.state_vector()
+            self.world.journal.append([], lambda: self.gossip.tell_kept(vector))
 
     def _durable(self, update: bytes) -> None:
         self.gossip.push(update)
@@ -266,6 +312,13 @@ class Engine:
         self.membership.view_durable(view.number)
         self.gossip.announce()
         self.wake()
+
+    def _needs_grants(self, kind: str) -> bool:
+        spec = self.agent.tasks.get(kind)
+        return spec is None or spec.guard == "majority"  # another version of the program may know better than ours
+
+    def _granted(self, task: str, epoch: int, fence: int) -> None:
+        self.claims.granted(task, epoch, fence)
 
     def _takeover(self, task: str, claim: Claim) -> None:
         name, incarnation = claim.claimant

@@ -10,6 +10,7 @@
     ├── NotSettled             this replica may not act or accept yet; it said why
     ├── TaskFailed             the task ended without a result: its last error
     ├── EffectFailed           an effect was refused for good, or its retries are used up
+    ├── RosterRefused          the roster cannot be changed like that, or not now
     ├── GateClosed             an effect may not leave now: superseded, or out of contact
     ├── SinkError
     │   ├── SinkRefused        surely not done
@@ -73,6 +74,10 @@ class EffectFailed(ActonceError):
 
 class GateClosed(ActonceError):
     """An effect may not leave now: another replica has the task, or contact with the others is stale."""
+
+
+class RosterRefused(ActonceError):
+    """The roster of voters cannot be changed like that, or not now."""
 
 
 class SinkError(ActonceError):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actonce.agent import Agent
+from actonce.guards import Guards
 from actonce.ledger import Ledger
 from actonce.ownership import Member
 from actonce.running import Run
@@ -37,6 +38,7 @@ class Executor:
         agent: Agent,
         me: Member,
         ledger: Ledger,
+        guards: Guards,
         *,
         perform: Callable[[Run], Cancel],
         on_free: Callable[[], None],
@@ -47,9 +49,9 @@ class Executor:
             on_free: a slot came free.
         """
         self._world, self._settings, self._agent, self._me, self._ledger = world, settings, agent, me, ledger
-        self._perform, self._on_free = perform, on_free
+        self._guards, self._perform, self._on_free = guards, perform, on_free
         self.running: dict[str, Run] = {}
-        self._retries: dict[str, Cancel] = {}
+        self._retries: dict[str, tuple[Run, Cancel]] = {}
         self._due: dict[str, Run] = {}
         """Retries whose time has come while no slot was free."""
         self._leaving = False
@@ -68,7 +70,7 @@ class Executor:
         """Whether the task runs here, or waits here for its next attempt."""
         return task in self.running or task in self._retries or task in self._due
 
-    def start(self, task: str, epoch: int) -> None:
+    def start(self, task: str, epoch: int, fence: int) -> None:
         """Begin the attempt that the claim of this epoch is for."""
         self._retries.pop(task, None)
         self._due.pop(task, None)
@@ -79,7 +81,8 @@ class Executor:
         if attempt > spec.retries + 1:  # its last owner died between the last failure and writing the outcome
             self._write_done(task, epoch, Finished(None, state.tries.error if state.tries else "", final=True))
             return
-        run = Run(task, spec, state.task.payload, epoch, attempt, self._world.now())
+        run = Run(task, spec, state.task.payload, epoch, attempt, self._world.now(), fence)
+        run.until = self._guards.of(spec.kind).until(run)
         self.running[task] = run
         run.job = self._perform(run)
 
@@ -107,25 +110,40 @@ class Executor:
 
     def revoke(self, task: str) -> None:
         """Somebody else has the task, or it is done: cancel the handler. Its effects are refused from now on."""
-        self._due.pop(task, None)
+        waiting = self._due.pop(task, None)
         retry = self._retries.pop(task, None)
         if retry is not None:
-            retry.cancel()
+            waiting = retry[0]
+            retry[1].cancel()
         run = self.running.get(task)
         if run is not None and not run.revoked:
             run.revoked = True
             if run.job is not None:
                 run.job.cancel()
+        else:
+            run = waiting
+        if run is not None and self._ledger.state.tasks[task].done is None:
+            self._guards.of(run.spec.kind).ended(task, run.epoch)
 
     def holds(self, task: str, state: TaskState) -> bool:
-        """Whether the winning claim of the task is the one that we run it under."""
-        claim = state.claim
-        return claim is not None and Member(*claim.claimant) == self._me and state.done is None
+        """Whether the claim that we run the task under is still good."""
+        if state.done is not None:
+            return False
+        run = self.running.get(task) or self._due.get(task)
+        if run is None and task in self._retries:
+            run = self._retries[task][0]
+        return run is not None and self._guards.of(run.spec.kind).holds(task, state, run.epoch)
+
+    def refresh(self) -> None:
+        """Contact made progress: let the guards say anew until when each run may act."""
+        for run in self.running.values():
+            if run.spec.guard != "available":
+                run.until = self._guards.of(run.spec.kind).until(run)
 
     def leave(self) -> None:
         """No further attempts here: whoever takes the tasks over will make them."""
         self._leaving = True
-        for retry in self._retries.values():
+        for _, retry in self._retries.values():
             retry.cancel()
         self._retries.clear()
         self._due.clear()
@@ -138,15 +156,16 @@ class Executor:
         self._ledger.write(Try(run.task, stamp, self._me.name, run.epoch, run.attempt, at_ms, _text(error)))
         if self._leaving:
             return
-        self._retries[run.task] = self._world.call_later(wait_s, lambda: self._again(run))
+        self._retries[run.task] = (run, self._world.call_later(wait_s, lambda: self._again(run)))
 
     def _again(self, run: Run) -> None:
+        holds = self.holds(run.task, self._ledger.state.tasks[run.task])
         self._retries.pop(run.task, None)
         self._due.pop(run.task, None)
-        if not self.holds(run.task, self._ledger.state.tasks[run.task]):
+        if not holds:
             return
         if self.free:
-            self.start(run.task, run.epoch)
+            self.start(run.task, run.epoch, run.fence)
         else:
             self._due[run.task] = run
 

@@ -12,14 +12,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
 from actonce.lines import Line, frames
 from actonce.membership import Membership
-from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Message, Push
+from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Kept, Message, Push
+from actonce.ownership import Member
 from actonce.peers import About
 from actonce.settings import Settings
 from actonce.world import World
@@ -72,6 +73,9 @@ class Gossip:
         """Traffic since the start: frames and bytes sent, updates refused, gaps, asks, overflows."""
         self._acks: dict[str, None] = {}
         self._discovered: set[str] = set()
+        self._kept: Mapping[int, int] = {}
+        self.mutes: Callable[[Member], bool] = lambda member: False
+        """Whose heartbeats must not be answered for the moment: see `Voting.mutes`."""
 
     # The transport's receiver
 
@@ -174,6 +178,10 @@ class Gossip:
                 peer = membership.hear(name)
                 peer.has_read({self._about.client: clock}, self._ledger.state_vector(), now)
                 self._on_contact()
+            case Kept(clock):
+                peer = membership.hear(name)
+                peer.kept = max(peer.kept, clock)
+                self._on_contact()
             case Ask(state_vector):
                 membership.hear(name)
                 self._answer(line, state_vector)
@@ -225,6 +233,14 @@ class Gossip:
             if line is not None:
                 line.send(Ack(vector.get(line.about.client, 0)))
 
+    def tell_kept(self, vector: Mapping[int, int]) -> None:
+        """These clocks are on our disk: every replica is told of its own, once on each link."""
+        self._kept = vector
+        for line in list(self.lines.values()):
+            clock = vector.get(line.about.client, 0)
+            if clock > line.kept and line.send(Kept(clock)):
+                line.kept = clock
+
     def _answer(self, line: Line, state_vector: bytes) -> None:
         try:
             theirs = parse_state_vector(state_vector)
@@ -247,6 +263,7 @@ class Gossip:
     def beat(self) -> None:
         """A heartbeat to every linked peer, and a look at who lags."""
         self._look_for_ways()
+        self.tell_kept(self._kept)
         for name, line in list(self.lines.items()):
             line.unanswered += 1
             self._send_heartbeat(line)
@@ -295,7 +312,7 @@ class Gossip:
         peer = self._membership.peers[line.link.peer.name]
         beat = Heartbeat(
             self._world.now(),
-            peer.their_sent,
+            peer.their_sent if not self.mutes(peer.member) else -math.inf,
             self._membership.announced.number,
             self._ledger.document.digest,
             news,

@@ -14,9 +14,9 @@ from typing import Any
 
 import anyio
 
-from actonce import reporting
+from actonce import election_report, reporting
 from actonce.engine import Engine
-from actonce.errors import ActonceError, KeyReused, UnknownKind
+from actonce.errors import ActonceError, KeyReused, RosterRefused, UnknownKind
 from actonce.inbox import Submitted, pack_payload
 from actonce_crdt import Done, unpack_value
 from actonce_transports import HttpRequest, HttpResponse
@@ -24,7 +24,8 @@ from actonce_transports import HttpRequest, HttpResponse
 ROWS_DEFAULT = 100
 ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
-PAGES = "GET /status, /tasks, /posts, /explain/TASK, /result/TASK, /healthz, /readyz and POST /submit"
+ROSTER_WAIT_S = 10.0
+PAGES = "GET /status, /tasks, /posts, /explain/TASK, /result/TASK, /roster, /healthz, /readyz; POST /submit, /roster"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -46,7 +47,8 @@ class HttpApi:
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path == "/healthz":
-            return _answer(200, {"ok": not self._engine.gate.shut})
+            facts = election_report.minority(self._engine)
+            return _answer(200, {"ok": not self._engine.gate.shut, "degraded": facts})
         if request.path == "/readyz":
             return self._ready()
         refusal = self._refuse(request)
@@ -64,8 +66,12 @@ class HttpApi:
                 return _answer(200, story) if story is not None else _error(404, f"no task {task!r} is known here")
             case "GET", ["result", task]:
                 return await self._result(task, request.query.get("wait", "0"))
+            case "GET", ["roster"]:
+                return _answer(200, election_report.roster_facts(self._engine))
             case "POST", ["submit"]:
                 return await self._submit(request)
+            case "POST", ["roster"]:
+                return await self._change_roster(request)
         return _error(404, f"no such page; there are {PAGES}")
 
     def _ready(self) -> HttpResponse:
@@ -109,6 +115,28 @@ class HttpApi:
         except ActonceError as error:
             return _error(400, str(error))
         return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
+
+    async def _change_roster(self, request: HttpRequest) -> HttpResponse:
+        """`{"add": name}` or `{"remove": name}`; answered once it is decided."""
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        electorate = self._engine.electorate
+        try:
+            match json.loads(request.body):
+                case {"add": str(name)}:
+                    change = electorate.add
+                case {"remove": str(name)}:
+                    change = electorate.remove
+                case _:
+                    return _error(400, 'the body is {"add": name} or {"remove": name}')
+            refusal: str | None = await _wait(partial(change, name), ROSTER_WAIT_S)
+        except RosterRefused as error:
+            return _error(409, str(error))
+        except TimeoutError:
+            return _error(503, f"not decided within {ROSTER_WAIT_S:g} s: it may yet be; look with `actonce roster`")
+        except (ValueError, RecursionError) as error:
+            return _error(400, f"the body is not JSON: {error}")
+        return _error(409, refusal) if refusal is not None else _answer(200, election_report.roster_facts(self._engine))
 
     async def _result(self, task: str, wait: str) -> HttpResponse:
         try:

@@ -1,10 +1,11 @@
 """Effects as HTTP requests, each with the same `Idempotency-Key` however often and by whomever it is sent.
 
-The header is that of draft-ietf-httpapi-idempotency-key-header-07; `Actonce-Fence` carries the epoch of the claim, so
-that a sink which remembers the highest fence it saw can refuse an older one.
+The header is that of draft-ietf-httpapi-idempotency-key-header-07; `Actonce-Fence` carries the fence of the task (the
+epoch of the claim, or the token of a lock service), so that a sink which remembers the highest it saw can refuse an
+older one.
 
-What decides between "surely not done" and "perhaps done" is whether the body had begun to leave: a server cannot act on
-a request whose body it never got, and a JSON body is never empty.
+What decides between "surely not done" and "perhaps done" is whether the body had begun to leave: a server cannot act
+on a request whose body it never got, and a JSON body is never empty.
 """
 
 from __future__ import annotations

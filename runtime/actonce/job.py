@@ -23,6 +23,8 @@ async def run_handler(desk: Desk, run: Run) -> None:
     how = Finished(None, "the handler was cancelled")
     try:
         how = await _attempt(desk, run)
+        if run.spec.guard != "available":  # an outcome is an effect too: the side that may not act writes none
+            await desk.wait(lambda reply: desk.outbox.when_open(run, reply))
     finally:
         desk.tell(lambda: desk.executor.finished(run, how))
 

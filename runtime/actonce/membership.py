@@ -70,6 +70,9 @@ class Membership:
         self._accused: dict[Member, int] = {}
         """Lingering for lateness, until they have read our view of this number."""
         self._dead: set[Member] = set()
+        self.proved: set[Member] = set()
+        """Of the dead, those whose process has ended for sure: a refused connection proves that only where no firewall
+        or proxy stands between."""
         self._in_play: frozenset[Member] | None = None
         self._required: frozenset[Member] = frozenset()
         self.version = 0
@@ -83,7 +86,8 @@ class Membership:
         peer = self.peers.get(name)
         if peer is None or peer.member != member:
             if peer is not None:
-                self.died(peer.member, "it was restarted")
+                same = peer.about is not None and peer.about.journal == about.journal
+                self.died(peer.member, "it was restarted", proved=same)
             peer = self.peers[name] = Peer(member)
         peer.about = about
         self._in_play = None
@@ -141,11 +145,13 @@ class Membership:
             return
         others = self.view.members - {self.me, peer.member}
         if not others or any(name in self.peers[m.name].refused for m in others if m.name in self.peers):
-            self.died(peer.member, "its link ended and its address refuses connections")
+            self.died(peer.member, "its link ended and its address refuses connections", proved=False)
 
-    def died(self, member: Member, why: str) -> None:
+    def died(self, member: Member, why: str, *, proved: bool = True) -> None:
         """It is certain that `member` will not act again: no suspicion, no grace."""
         self._dead.add(member)
+        if proved:
+            self.proved.add(member)
         if member in self.view.members or member in self.view.lingering:
             self._note(f"{member.name} is gone: {why}")
             if self.settled:
@@ -378,15 +384,6 @@ class Membership:
                 return -math.inf
             until = min(until, peer.contact + self.settings.contact_window_s)
         return until
-
-    def placements(self, kind: str) -> set[str]:
-        """How the members in play place this kind, as far as they told us; their links did."""
-        found = {self.kinds[kind]} if kind in self.kinds else set()
-        for member in self.in_play() - {self.me}:
-            peer = self.peers.get(member.name)
-            if peer is not None and peer.member == member and peer.about is not None and kind in peer.about.kinds:
-                found.add(peer.about.kinds[kind])
-        return found
 
     def able(self, kind: str) -> Callable[[Member], bool]:
         """Which members may be given a task of this kind: with a handler, not leaving; unknown ones count as able."""

@@ -1,4 +1,4 @@
-"""What replicas say to each other: seven messages, each a msgpack array `[tag, ...]`, one to a frame.
+"""What replicas say to each other: eight messages, each a msgpack array `[tag, ...]`, one to a frame.
 
 A frame comes from someone who knows the agent's secret, which is not to say from a correct replica: `decode` checks
 every type and size and raises `MessageInvalid`. Document bytes inside `Push` are checked by `actonce_crdt`.
@@ -101,7 +101,14 @@ class Bye:
     """The sender has stopped acting and will not act again in this incarnation: its death is certain."""
 
 
-Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The receiver's own entries below this clock of its present client id are on the sender's disk."""
+
+    clock: int
+
+
+Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept
 
 
 def encode(message: Message) -> bytes:
@@ -122,6 +129,8 @@ def encode(message: Message) -> bytes:
             body = [6, index, count, part]
         case Bye():
             body = [7]
+        case Kept(clock):
+            body = [8, clock]
     packed: bytes = msgpack.packb(body)
     return packed
 
@@ -161,6 +170,8 @@ def decode(frame: bytes) -> Message:
                 return Chunk(index, count, part)
             case [7]:
                 return Bye()
+            case [8, int(clock)]:
+                return Kept(clock)
     except (ValueError, TypeError, ConfigError) as error:  # of msgpack; of unhashable map keys; of traits
         raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None
     raise MessageInvalid(f"a frame of {len(frame)} bytes holds no message of this protocol")

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actonce.errors import GateClosed, KeyReused
+from actonce.guards import Guards
 from actonce.ledger import Ledger
 from actonce.membership import Membership
 from actonce.ownership import Member
@@ -62,15 +63,17 @@ Plan = Replay | Publish | Settle | Refuse
 class _Pending:
     clock: int
     run: Run
-    body: bytes
+    plan: Publish | Settle
     reply: Callable[[Plan], None]
 
 
 class Outbox:
     """Effects under way on this replica."""
 
-    def __init__(self, now: Callable[[], float], ledger: Ledger, membership: Membership, gate: Gate) -> None:
-        self._now, self._ledger, self._membership, self._gate = now, ledger, membership, gate
+    def __init__(
+        self, now: Callable[[], float], ledger: Ledger, membership: Membership, gate: Gate, guards: Guards
+    ) -> None:
+        self._now, self._ledger, self._membership, self._gate, self._guards = now, ledger, membership, gate, guards
         self._pending: list[_Pending] = []
         self._at_gate: list[tuple[Run, Callable[[], None]]] = []
         self._tried: Counter[tuple[str, int]] = Counter()
@@ -87,6 +90,8 @@ class Outbox:
             reply(Replay(None))
         elif effect is None or effect.intent is None:
             self._intend(run, key, sink, body, reply)
+        elif self._unknown_since(run) is not None:
+            self._wait(_Pending(self._ledger.next_clock, run, self._settle(run, effect.intent), reply))
         elif self._tried[key, run.epoch] <= 0 and self._is_own(run, effect.intent):
             self._again(run, key, effect.intent, body, reply)
         else:
@@ -101,23 +106,30 @@ class Outbox:
             reply(Refuse(GateClosed("contact with the other replicas is stale")))
             return
         intent = Intent(key, self._ledger.stamp(), self._membership.me.name, run.task, run.epoch, sink, body)
-        self._wait(_Pending(self._ledger.write(intent), run, body, reply))
+        known = self._unknown_since(run) is None
+        plan = Publish(body) if known else self._settle(run, intent)
+        self._wait(_Pending(self._ledger.write(intent), run, plan, reply))
 
     def _again(self, run: Run, key: str, intent: Intent, body: bytes, reply: Callable[[Plan], None]) -> None:
         """Ours, under this claim, and surely not published so far: refused by the sink, or by the gate."""
         if intent.body != body:
             reply(Refuse(KeyReused(f"effect {key!r} was posted before with another body in the same attempt")))
         else:
-            self._wait(_Pending(self._ledger.next_clock, run, intent.body, reply))
+            self._wait(_Pending(self._ledger.next_clock, run, Publish(intent.body), reply))
 
     def _settle(self, run: Run, intent: Intent) -> Settle:
         """The one thing that is certain: nobody else acts on the task since we claimed it."""
         quiet_from = self._now() if self._is_own(run, intent) else run.claimed_at
-        return Settle(intent.body, (intent.stamp >> 16) / 1000, quiet_from)
+        intended_s, since_s = (intent.stamp >> 16) / 1000, self._unknown_since(run)
+        return Settle(intent.body, intended_s if since_s is None else min(intended_s, since_s), quiet_from)
+
+    def _unknown_since(self, run: Run) -> float | None:
+        return self._guards.of(run.spec.kind).unknown_since(run)
 
     def leaving(self, run: Run, key: str) -> None:
         """The effect is past the gate: from here on its outcome is unknown until the sink answers."""
         self._tried[key, run.epoch] += 1
+        self._guards.of(run.spec.kind).leaving(run)
 
     def refused(self, run: Run, key: str) -> None:
         """The sink surely did not do what left last. What left before that, and is unknown, stays so."""
@@ -155,17 +167,21 @@ class Outbox:
         if self._pending:
             # Lingering members too: one that comes back within its grace may take over from us at once if we die.
             safe = self._safe_clock(self._membership.in_play() - {self._membership.me})
-            ready = [pending for pending in self._pending if pending.clock <= safe or pending.run.revoked]
+            ready = [pending for pending in self._pending if pending.run.revoked or self._is_safe(pending, safe)]
             if ready:
                 self._pending = [pending for pending in self._pending if pending not in ready]
                 for pending in ready:
-                    pending.reply(Publish(pending.body))
+                    pending.reply(pending.plan)
         if self._at_gate:
             passed = [(run, reply) for run, reply in self._at_gate if self._gate.is_open(run) or run.revoked]
             if passed:
                 self._at_gate = [waiting for waiting in self._at_gate if waiting not in passed]
                 for _, reply in passed:
                     reply()
+
+    def _is_safe(self, pending: _Pending, safe: int) -> bool:
+        run = pending.run
+        return pending.clock <= safe and self._guards.of(run.spec.kind).kept(run, pending.clock)
 
     def _safe_clock(self, members: frozenset[Member]) -> int:
         """Our entries below this clock are on disk here and read by every member in play."""

@@ -88,6 +88,8 @@ class Peer:
     """Number of the newest view of ours that it read."""
     their_sent: float = -math.inf
     """Newest heartbeat of it that we read, by its clock. Goes back to it as the echo."""
+    beat_at: float = -math.inf
+    """When we read the newest of its heartbeats: it counts on an answer for no longer than a window from here."""
     echoed: float = -math.inf
     """When we sent the newest heartbeat that it answered."""
     confirmed: float = -math.inf
@@ -111,6 +113,8 @@ class Peer:
     """Client ids of which it has read more than we have."""
     behind_since: float = math.inf
     digest: bytes = b""
+    kept: int = 0
+    """Our entries below this clock are on its disk."""
 
     ended: bool = False
     """Its link was read to its end, and has not come back."""
@@ -125,6 +129,7 @@ class Peer:
     def heartbeat(self, beat: Heartbeat, mine: Mapping[int, int], now: float) -> None:
         """Take a heartbeat; `mine` is our own state vector."""
         self.their_sent = max(self.their_sent, beat.sent)
+        self.beat_at = now
         self.refused = frozenset(beat.refused)
         self.has_heard, self.free = max(self.has_heard, beat.heard), beat.free
         if self.echoed < beat.echo <= now:

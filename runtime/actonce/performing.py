@@ -54,7 +54,7 @@ class Effect:
             except GateClosed:
                 if self.run.revoked:
                     raise
-                # Out of contact: nothing left. Wait for the gate, then ask again what is known by then.
+                # Out of contact, or short of lease: nothing left. Wait for the gate, and ask again what is known then.
                 await desk.wait(lambda reply: desk.outbox.when_open(self.run, reply))
             except (SinkRefused, SinkUnknown) as error:
                 attempt += 1
@@ -87,7 +87,7 @@ class Effect:
                 desk.tell(lambda: desk.outbox.leaving(run, key))
 
         try:
-            receipt = await self.sink.publish(unpack_value(body), key, run.epoch, gate)
+            receipt = await self.sink.publish(unpack_value(body), key, run.fence, gate)
         except (SinkRefused, GateClosed):
             if left:
                 desk.tell(lambda: desk.outbox.refused(run, key))

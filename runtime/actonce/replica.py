@@ -24,7 +24,7 @@ from actonce.desk import Desk
 from actonce.edge.hands import ThreadHands
 from actonce.edge.thread import EngineThread, Setup
 from actonce.engine import Engine
-from actonce.errors import ActonceError, NotSettled, ReplicaFailed, TaskFailed
+from actonce.errors import ActonceError, ConfigError, NotSettled, ReplicaFailed, TaskFailed
 from actonce.http_api import HttpApi
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
@@ -77,6 +77,8 @@ class Replica:
         new: bool = False,
         settings: Settings = LAN,
         traits: Traits = NO_TRAITS,
+        roster: Iterable[str] = (),
+        witness: bool = False,
     ) -> None:
         """
         Args:
@@ -89,11 +91,22 @@ class Replica:
             new: no mesh of this agent exists yet. One replica, once: it counts only with an empty journal.
             settings: how fast it talks and gives up; all replicas of an agent should have the same.
             traits: how it is preferred for tasks: see `Agent.task`, `placement`.
+            roster: names of the replicas that vote on tasks with guard="majority". They are added by themselves, one
+                at a time, once they are there; they are never removed by themselves.
+            witness: only vote; run no handlers.
         """
         check_name("a replica", name)
+        agent.check()
         if advertise is None and (listen.endswith(":0") or listen.startswith(("0.0.0.0:", "[::]:"))):
             advertise = ""
-        self._setup = Setup(agent, name, Path(data), listen, tuple(join), advertise, secret, new, settings, traits)
+        roster = tuple(roster)
+        for voter in roster:
+            check_name("a voter", voter)
+        if witness and roster and name not in roster:
+            raise ConfigError(f"{name!r} is a witness, and not in the roster {', '.join(roster)}: add it there")
+        self._setup = Setup(
+            *(agent, name, Path(data), listen, tuple(join), advertise, secret, new, settings, traits, roster, witness)
+        )
         self._failed: ActonceError | None = None
         self._ended = False
         self._asking: set[anyio.CancelScope] = set()

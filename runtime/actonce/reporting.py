@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from actonce import election_report
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
@@ -16,12 +17,15 @@ from actonce_crdt import (
     Done,
     Doubt,
     EffectState,
+    Grant,
     Intent,
     Receipt,
     Record,
+    Release,
     Task,
     TaskState,
     Try,
+    Unknown,
     stamp_wall_s,
     unpack_value,
 )
@@ -47,8 +51,11 @@ def degraded(engine: Engine) -> list[str]:
     facts += [f"{member.name} is silent and may be dead" for member in sorted(membership.view.lingering)]
     if membership.settled is not None and engine.world.now() >= membership.act_until():
         facts.append("does not act now: contact with the others is not fresh")
+    facts += election_report.degraded(engine)
     if membership.leaving:
         facts.append("leaving: takes no new work")
+    if trouble := engine.fenced.trouble():
+        facts.append(trouble)
     return [*facts, *troubles(engine)]
 
 
@@ -69,8 +76,10 @@ def status(engine: Engine) -> Facts:
         "tasks": {name: states.count(name) for name in ("open", "running", "waiting", "done", "failed")},
         "effects": {name: effects.count(name) for name in ("posted", "under way", "skipped")},
         "doubts": sum(effect.doubt is not None for effect in ledger.state.effects.values()),
+        "roster": election_report.roster_facts(engine),
         "slots": {"all": engine.settings.slots, "free": engine.executor.free},
         "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
+        "locks": engine.fenced.facts(),
         "gossip": dict(sorted(engine.gossip.counts.items())),
         "notes": [f"{moment(at)} {text}" for at, text in list(engine.notes)[-20:]],
     }
@@ -112,14 +121,15 @@ def view_facts(view: View) -> Facts:
 
 
 def task_state(engine: Engine, task: str, state: TaskState) -> str:
-    """One of: open (claimed by nobody), running, waiting (for another attempt), done, failed."""
+    """One of: open (claimed by nobody), running, waiting (for another attempt, or a lock), done, failed."""
     if state.done is not None:
         return "done" if state.done.ok else "failed"
     if state.claim is None:
         return "open"
-    claimant = Member(*state.claim.claimant)
-    if claimant not in engine.membership.in_play():
+    if not engine.claims.holders(state) & engine.membership.in_play():
         return "open"
+    if task not in engine.executor.running and engine.fenced.waiting(task):
+        return "waiting"
     tried = state.tries is not None and state.tries.epoch == state.claim.epoch
     return "waiting" if tried and task not in engine.executor.running else "running"
 
@@ -140,6 +150,7 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
             break
         if state.task is not None and wanted in (None, name):
             claim = state.claim
+            waits = election_report.waits(engine, task, state)
             rows.append(
                 {
                     "task": task,
@@ -149,6 +160,7 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
                     "epoch": claim.epoch if claim else None,
                     "failed_attempts": state.tries.attempt if state.tries else 0,
                     "result": unpack_value(state.done.result) if state.done else None,
+                    "waits": waits,
                 }
             )
     return rows
@@ -192,6 +204,8 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "result": unpack_value(state.done.result) if state.done else None,
         "rank": [f"{member.name}{'' if able(member) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
+        "guard": election_report.guard_facts(engine, task, state),
+        "waits": engine.fenced.waiting(task) or None,
         "story": [_sentence(record) for record in engine.ledger.state.history(task)],
         "notes": [f"{moment(at)} {text}" for at, text in engine.notes if task in text],
     }
@@ -229,7 +243,12 @@ def _words(record: Record) -> Iterator[str]:
             yield f"has the receipt of {record.key} (epoch {record.epoch})"
         case Doubt():
             yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
-        case _:
+        case Grant():
+            yield f"granted epoch {record.epoch} to {record.claimant}, incarnation {record.incarnation}"
+            yield f"(roster {record.roster}{f', over epoch {record.over}' if record.over else ''})"
+        case Release():
+            yield f"gave up its claims up to epoch {record.epoch}"
+        case Unknown():
             yield f"wrote an entry that this version does not know: {record.code}"
 
 

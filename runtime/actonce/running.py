@@ -28,6 +28,10 @@ class Run:
     """Counted from 1 over all replicas."""
     claimed_at: float
     """When, on our clock, the claim was made. Whoever had the task before had stopped acting by then."""
+    fence: int = 0
+    """What its effects show to sinks; the epoch, unless the guard has numbers of its own."""
+    until: float = math.inf
+    """On our clock: until when the guard of its kind lets effects leave."""
     revoked: bool = False
     """Somebody else has the task: no further effect may leave."""
     job: Cancel | None = None
@@ -45,7 +49,7 @@ class Gate:
 
     def is_open(self, run: Run) -> bool:
         """Whether the claim still wins and contact is fresh."""
-        return not run.revoked and not self.shut and self._now() < self.until
+        return not run.revoked and not self.shut and self._now() < min(self.until, run.until)
 
     def check(self, run: Run) -> None:
         """

@@ -43,7 +43,8 @@ class Sink(Protocol):
         """Do the effect; returns its receipt, which must be JSON-like.
 
         `gate` is to be called at the last moment before anything leaves, on this event loop, once for each try. What
-        it raises (GateClosed) passes through, and nothing may have been done then. `fence` is the epoch of the claim.
+        it raises (GateClosed) passes through, and nothing may have been done then. `fence` is
+        that of `Context.fence`.
 
         Raises:
             SinkRefused, SinkUnknown: anything else that is raised counts as SinkUnknown.

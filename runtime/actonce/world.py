@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actonce.journal import Journal
+from actonce.locks.service import LockError, Register
 from actonce_transports import Transport
 
 
@@ -60,6 +61,26 @@ class Hands(Protocol):
         ...
 
 
+class Locks(Protocol):
+    """The lock service, where one is declared, seen from the engine: see `actonce.locks.service` for what it promises.
+
+    Each call replies once, on the engine, never from within the call, with the result or the error.
+    """
+
+    @property
+    def where(self) -> str:
+        """For people: its URL without credentials."""
+        ...
+
+    def get(self, key: str, reply: Callable[[Register | LockError | None], None]) -> None:
+        """Read a register."""
+        ...
+
+    def put(self, key: str, value: bytes, expected: int, reply: Callable[[int | LockError], None]) -> None:
+        """Write it, if its revision is `expected`; the reply is the new revision."""
+        ...
+
+
 class World(Protocol):
     """All that a replica may use of the outside."""
 
@@ -74,6 +95,9 @@ class World(Protocol):
 
     @property
     def hands(self) -> Hands: ...
+
+    @property
+    def locks(self) -> Locks | None: ...
 
     @property
     def process(self) -> ProcessId: ...

@@ -100,6 +100,19 @@ from actonce.settings import LAN, PRESETS
     help="For kinds with placement 'primary': the replica with the highest takes them all, the others stand by.",
 )
 @click.option("--region", default="", metavar="NAME", help="For kinds with placement 'region=NAME': where this one is.")
+@click.option(
+    "--roster",
+    metavar="NAME,NAME,...",
+    help='The replicas that vote on tasks with guard="majority": the same on all of them. They are added by themselves '
+    "once they are there; see `actonce roster`.",
+)
+@click.option("--witness", is_flag=True, help="Only vote: run no handlers. For a third vote on a small machine.")
+@click.option(
+    "--lock",
+    metavar="URL",
+    help="The lock service of fenced kinds, instead of what the agent declares: nats://HOST:4222/BUCKET or "
+    "etcd://HOST:2379/PREFIX. Credentials from ACTONCE_LOCK_USER and ACTONCE_LOCK_PASSWORD.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each event, for programs.")
 def run(
     target: str,
@@ -115,6 +128,9 @@ def run(
     weight: int,
     priority: int,
     region: str,
+    roster: str | None,
+    witness: bool,
+    lock: str | None,
     as_json: bool,
 ) -> None:
     """Run one replica of an agent until Ctrl-C.
@@ -126,6 +142,8 @@ def run(
     take over at once. A second Ctrl-C leaves at once; nothing that was acknowledged is lost by it.
     """
     agent, secret = load_agent(target), read_secret(secret_file)
+    if lock is not None:
+        agent.lock(lock)
     replica = Replica(
         agent,
         name=name,
@@ -137,6 +155,8 @@ def run(
         new=new,
         settings=replace(PRESETS[preset], slots=slots),
         traits=Traits(weight, priority, region),
+        roster=[voter.strip() for voter in roster.split(",")] if roster else [],
+        witness=witness,
     )
     with make_screen(name, as_json) as screen, Stop(at_once=screen.restore) as stop:
         logging.basicConfig(level=logging.WARNING, handlers=[screen.log_handler()])

@@ -48,7 +48,7 @@ def tasks(state: str | None, limit: int, at: str, secret_file: Path | None, as_j
     """List tasks, newest first: their state, who claimed them, how often they failed, what they returned."""
     query = {"limit": str(limit)} if state is None else {"limit": str(limit), "state": state}
     rows = Client(at, secret_file).get("/tasks", query)
-    columns = ("task", "state", "submitted", "claimed_by", "epoch", "failed_attempts", "result")
+    columns = ("task", "state", "submitted", "claimed_by", "epoch", "failed_attempts", "result", "waits")
     print_rows(rows, columns, as_json)
 
 
@@ -76,6 +76,7 @@ def explain(task: str, at: str, secret_file: Path | None, as_json: bool) -> None
             f"payload  {cell(facts['payload'])}",
             f"result   {cell(facts['result'])}",
             f"rank     {' > '.join(facts['rank'])} (the first that is live and can, owns it; now {facts['owner_now']})",
+            *facts["guard"],
             "",
             *facts["story"],
             *([""] if facts["notes"] else []),

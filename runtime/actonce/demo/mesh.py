@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from actonce.demo.children import Child, ChildFailed
 from actonce.demo.proxy import Proxy
@@ -117,7 +117,7 @@ class Mesh:
         self._proxies = [Proxy(f"127.0.0.1:{replica.port}") for replica in self.replicas[:-1]]
         self._proxy_ports: list[int] = []
 
-    async def __aenter__(self) -> Mesh:
+    async def __aenter__(self) -> Self:
         try:
             delay = ["--delay-ms", str(self._feed_delay_ms)]
             await self._feed.start("feed", "--port", str(self._feed_port), *delay, "--quiet")

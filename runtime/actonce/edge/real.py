@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from actonce.edge import host
 from actonce.journal import Journal
-from actonce.world import Cancel, Hands, ProcessId
+from actonce.world import Cancel, Hands, Locks, ProcessId
 from actonce_transports import Transport
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -21,8 +21,8 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 class RealWorld:
     """Made inside the engine's running loop."""
 
-    def __init__(self, journal: Journal, transport: Transport, hands: Hands) -> None:
-        self.journal, self.transport, self.hands = journal, transport, hands
+    def __init__(self, journal: Journal, transport: Transport, hands: Hands, locks: Locks | None) -> None:
+        self.journal, self.transport, self.hands, self.locks = journal, transport, hands, locks
         self.rng = random.Random(os.urandom(32))
         self.process = host.this_process()
         self._loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from actonce.agent import Agent
 from actonce.desk import Desk
 from actonce.edge.hands import ThreadHands
 from actonce.edge.journal import open_journal
+from actonce.edge.locks import open_locks
 from actonce.edge.real import RealWorld
 from actonce.engine import Engine
 from actonce.errors import ActonceError, ReplicaFailed
@@ -42,6 +43,8 @@ class Setup:
     new: bool
     settings: Settings
     traits: Traits = NO_TRAITS
+    roster: tuple[str, ...] = ()
+    witness: bool = False
 
 
 class EngineThread:
@@ -116,7 +119,8 @@ class EngineThread:
         try:
             http: list[HttpHandler] = []
             transport = WebsocketTransport(setup.listen, secret=setup.secret, http=lambda request: http[0](request))
-            world = RealWorld(journal, transport, self._hands)
+            locks = open_locks(setup.agent)
+            world = RealWorld(journal, transport, self._hands, locks)
             engine = Engine(
                 world,
                 setup.agent,
@@ -126,6 +130,8 @@ class EngineThread:
                 new=setup.new,
                 traits=setup.traits,
                 address=setup.advertise if setup.advertise is not None else setup.listen,
+                roster=setup.roster,
+                witness=setup.witness,
                 perform=self._perform,
                 on_failed=failed,
             )
@@ -143,6 +149,8 @@ class EngineThread:
                 journal.append([], flushed.set)
                 await asyncio.wait_for(flushed.wait(), setup.settings.drain_s)
             finally:
+                if locks is not None:
+                    await locks.aclose()
                 await transport.stop()
         except TransportError as error:
             raise ReplicaFailed(str(error)) from error

@@ -128,6 +128,26 @@ def posted_once(cluster: Cluster) -> Iterator[str]:
                     yield f"{key}: posted by {earlier.replica} at {earlier.at:.3f} and {post.replica} at {post.at:.3f}"
 
 
+def fenced_once(cluster: Cluster) -> Iterator[str]:
+    """Of a fenced task: one request a key, however long the mesh was cut; each holder shows a higher fence."""
+    seen: set[str] = set()
+    highest: dict[str, tuple[int, Posted]] = {}
+    for post in sorted(cluster.feed.posts, key=lambda post: post.at):
+        task, _, _ = post.key.rpartition("/")
+        if not cluster.is_fenced(task):
+            continue
+        if post.key in seen:
+            yield f"{post.key}: fenced, and posted again by {post.replica} at {post.at:.3f}"
+        seen.add(post.key)
+        fence, latest = highest.get(task, (0, post))
+        if post.fence < fence or (post.fence == fence and post.pid != latest.pid):
+            yield (
+                f"{post.key}: posted by {post.replica} at {post.at:.3f} with fence {post.fence}, after {latest.key} "
+                f"by {latest.replica} at {latest.at:.3f} with fence {fence}"
+            )
+        highest[task] = max((fence, latest), (post.fence, post), key=lambda pair: pair[0])
+
+
 def published_in_contact(cluster: Cluster) -> Iterator[str]:
     """Nothing passes the gate under a promise older than the contact window.
 
@@ -245,6 +265,7 @@ SAFETY: tuple[Checker, ...] = (
     no_overlap,
     gate_held,
     posted_once,
+    fenced_once,
     published_in_contact,
     fold_from_scratch,
 )

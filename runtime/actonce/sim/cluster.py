@@ -24,6 +24,7 @@ from actonce.settings import LAN, Settings
 from actonce.settling import Settled
 from actonce.sim.disk import Disk
 from actonce.sim.history import History, Reachability
+from actonce.sim.locks import LockStore
 from actonce.sim.loop import VirtualLoop
 from actonce.sim.network import Network
 from actonce.sim.process import Process
@@ -125,10 +126,17 @@ class Cluster:
         names: Iterable[str],
         make_agent: Callable[[SimWorld, Feed], Agent],
         settings: Settings = LAN,
+        roster: tuple[str, ...] = (),
     ) -> None:
+        """
+        Args:
+            roster: names that vote, added by themselves.
+        """
+        self.roster = roster
         self.seed, self.settings, self._make_agent = seed, settings, make_agent
         self.network = Network(self._rng("network"))
         self.feed = Feed(self._rng("feed"))
+        self.locks = LockStore(self._rng("locks"))
         self.nodes = {name: Node(name, Disk(self._rng(f"disk/{name}"))) for name in names}
         self._pids = 0
         self._gone: set[ProcessId] = set()
@@ -156,7 +164,8 @@ class Cluster:
         assert node.world is None or node.world.dead, f"{name} runs already"
         self._pids += 1
         rng = self._rng(f"world/{name}/{self._pids}")
-        world = SimWorld(self.network, node.disk, name, rng, self._pids, self._gone.__contains__)
+        world = SimWorld(self.network, node.disk, name, rng, self._pids, self._gone.__contains__, self.locks)
+
         def perform(desk: Desk, run: Run) -> Cancel:
             return world.hands.start(lambda: self._handle(world, desk, run))
 
@@ -177,10 +186,12 @@ class Cluster:
             new=new,
             address=name,
             traits=node.traits,
+            roster=self.roster,
             perform=perform,
             on_failed=lambda error: self.failures.append(f"{name}: {error}"),
         )
-        self.history.add("started", world.process.pid, name)
+        self.history.add("started", world.process.pid, name, engine.me.incarnation)
+        engine.majority.observe = lambda what, task, epoch: self.history.add(what, world.process.pid, name, task, epoch)
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
         world.transport.begin(engine.routes.me, engine.routes)
@@ -188,6 +199,10 @@ class Cluster:
         for other in sorted(self.nodes):
             world.transport.dial(other)
         return engine
+
+    def wipe(self, name: str) -> None:
+        """Its disk is replaced by an empty one. Not while it runs."""
+        self.nodes[name].disk.wipe()
 
     def kill(self, name: str) -> None:
         """kill -9."""
@@ -300,6 +315,12 @@ class Cluster:
         engine = self.nodes[name].engine
         assert engine is not None
         return engine
+
+    def is_fenced(self, task: str) -> bool:
+        """Whether the kind of this task is guarded by the lock service."""
+        kind = task.partition("/")[0]
+        specs = [node.engine.agent.tasks.get(kind) for node in self.nodes.values() if node.engine is not None]
+        return any(spec is not None and spec.guard == "fenced" for spec in specs)
 
     def live(self) -> list[Engine]:
         """Engines of processes that are not dead."""

@@ -18,6 +18,8 @@ class Disk:
     rows: list[Row] = field(default_factory=list)
     synced: int = 0
     incarnation: int = 0
+    journal: int = 1
+    """Counts the journals that this disk, and those in whose place it came, have held."""
     sync_s: tuple[float, float] = (0.0002, 0.002)
 
     def open(self, name: str) -> Recovered:
@@ -25,12 +27,17 @@ class Disk:
         self.incarnation += 1
         views = [row.data for row in self.rows if row.kind == VIEW]
         return Recovered(
-            journal_id=f"journal-{name}",
+            journal_id=f"journal-{name}" if self.journal == 1 else f"journal-{name}-{self.journal}",
             incarnation=self.incarnation,
             updates=tuple(row.data for row in self.rows if row.kind == UPDATE),
             view=views[-1] if views else None,
             new=not self.rows,
         )
+
+    def wipe(self) -> None:
+        """Everything is lost. The next journal counts its incarnations above those of the lost one, as a real one."""
+        self.rows.clear()
+        self.synced, self.journal = 0, self.journal + 1
 
     def crash(self) -> None:
         """Power loss for what is not synced: some prefix of it survives."""

@@ -162,6 +162,52 @@ class Burst:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Wipe:
+    """kill -9, and the disk is lost; a new process starts after `for_s`, on an empty disk."""
+
+    at: float
+    replica: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """Somebody asks `replica` to let another replica vote ("add"), or vote no longer ("remove")."""
+
+    at: float
+    replica: str
+    change: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LockDown:
+    """The lock service is killed, and started again after `for_s` with all that it had acknowledged."""
+
+    at: float
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LockCut:
+    """One replica gets no answer from the lock service."""
+
+    at: float
+    replica: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LockSlow:
+    """Between one replica and the lock service each message takes `delay_s` longer, both ways."""
+
+    at: float
+    replica: str
+    delay_s: float
+    for_s: float
+
+
 Fault = (
     Crash
     | Pause
@@ -179,13 +225,18 @@ Fault = (
     | Leave
     | Join
     | Burst
+    | Wipe
+    | Vote
+    | LockDown
+    | LockCut
+    | LockSlow
 )
 Plan = tuple[Fault, ...]
 KINDS: dict[str, type[Fault]] = {
     kind.__name__: kind
     for kind in (
         *(Crash, Pause, Suspend, Partition, OneWay, SlowLink, CutLink, SlowPeer, DropLink),
-        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst),
+        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst, Wipe, Vote, LockDown, LockCut, LockSlow),
     )
 }
 
@@ -220,6 +271,8 @@ class Mix:
     """Of one link, while a third replica reaches both: however long, nothing may double."""
     slow_s: tuple[float, float] = (0.01, 0.3)
     """A third of the contact window at most, both ways: beyond that a link is as good as cut."""
+    locks_s: tuple[float, float] = (0.1, 8.0)
+    """How long the lock service, or the way to it, is away. No fault of it is drawn by default."""
 
     def without(self, *kinds: str) -> Mix:
         """The same with some kinds of fault left out."""
@@ -269,9 +322,17 @@ def _draw_one(rng: random.Random, kind: str, names: Sequence[str], at: float, mi
             return Drift(at, name, rng.choice([0.98, 0.99, 1.01, 1.02]))
         case "SlowDisk":
             return SlowDisk(at, name, some((0.005, 0.3)), some((0.5, 5.0)))
+        case "LockDown":
+            return LockDown(at, some(mix.locks_s))
+        case "LockCut":
+            return LockCut(at, name, some(mix.locks_s))
+        case "LockSlow":
+            return LockSlow(at, name, some((0.1, 1.2)), some(mix.locks_s))
         case "Burst":
             return Burst(at, rng.randint(5, 40))
-        case "Crash" | "DiskFull" | "Leave":
+        case "Vote":
+            return Vote(at, name, rng.choice(["add", "remove"]), rng.choice(sorted(names)))
+        case "Crash" | "DiskFull" | "Leave" | "Wipe":
             down: Callable[..., Fault] = KINDS[kind]
             return down(at, name, some(mix.down_s))
         case _:

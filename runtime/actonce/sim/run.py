@@ -11,14 +11,17 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from actonce.agent import Agent
+from actonce.errors import RosterRefused
 from actonce.settings import LAN, Settings
 from actonce.sim import plan as faults
 from actonce.sim.checkers import LIVENESS, SAFETY, longest_wait
 from actonce.sim.cluster import Cluster, Feed, simulate
+from actonce.sim.elections import ELECTIONS
 from actonce.sim.plan import Mix, Plan, draw
 from actonce.sim.world import SimWorld
 from actonce_crdt import Json
@@ -49,6 +52,8 @@ class Scenario:
     loss: float = 0.0
     settings: Settings = LAN
     work: tuple[Work, ...] = (Work("reply", lambda number: {"n": number}),)
+    voters: int | None = None
+    """Of the replicas, by name, how many vote from the start where a kind of task needs it; None: all."""
 
 
 @dataclass(slots=True)
@@ -94,7 +99,7 @@ class Run:
         self.plan = draw(random.Random(f"{seed}/plan"), self.names, scenario.seconds, scenario.mix)
         if plan is not None:
             self.plan = plan
-        self.cluster = Cluster(seed, self.names, make_agent, scenario.settings)
+        self.cluster = Cluster(seed, self.names, make_agent, scenario.settings, tuple(self.names[: scenario.voters]))
         self.cluster.network.delay_s, self.cluster.network.loss = scenario.delay_s, scenario.loss
         slow = [fault for fault in self.plan if isinstance(fault, faults.SlowLink | faults.SlowPeer)]
         slowest = max((fault.delay_s for fault in slow), default=0.0)
@@ -116,7 +121,7 @@ class Run:
         healed = cluster.loop.time()
         finished = await cluster.until(self._finished, LIVENESS_S)
         violations = [] if formed else ["the mesh did not form"]
-        violations += [text for checker in SAFETY for text in checker(cluster)]
+        violations += [text for checker in (*SAFETY, *ELECTIONS) for text in checker(cluster)]
         violations += [text for checker in LIVENESS for text in checker(cluster)]
         if not finished and not violations:
             violations.append("not everything was done in time")
@@ -155,9 +160,19 @@ class Run:
         first = [name for name in self.names if name not in late]
         for name in first:
             self.cluster.start(name, new=name == first[0])
-        return await self.cluster.until(
-            lambda: all(len(engine.membership.view.members) == len(first) for engine in self.cluster.live()), FORM_S
-        )
+        voters = set(self.cluster.roster) & set(first)
+
+        def whole() -> bool:
+            engines = self.cluster.live()
+            complete = all(len(engine.membership.view.members) == len(first) for engine in engines)
+            return complete and all(engine.electorate.votes for engine in engines if engine.me.name in voters)
+
+        formed = await self.cluster.until(whole, FORM_S)
+        if self.scenario.voters is not None:
+            for engine in self.cluster.live():
+                engine.electorate.declared = ()  # from here on only the plan changes the roster
+            self.cluster.roster = ()
+        return formed
 
     def _finished(self) -> bool:
         engines = self.cluster.live()
@@ -194,7 +209,7 @@ class Run:
     async def _carry_out(self, fault: faults.Fault) -> None:
         self.cluster.history.add("fault", 0, repr(fault))
         match fault:
-            case faults.Crash() | faults.DiskFull() | faults.Leave():
+            case faults.Crash() | faults.DiskFull() | faults.Leave() | faults.Wipe():
                 await self._down(fault)
             case faults.Pause() | faults.Suspend():
                 await self._pause(fault)
@@ -228,18 +243,54 @@ class Run:
             case faults.Join():
                 if self.cluster.nodes[fault.replica].world is None:
                     self.cluster.start(fault.replica)
+            case faults.Vote():
+                self._vote(fault)
+            case faults.LockDown() | faults.LockCut() | faults.LockSlow():
+                await self._trouble_locks(fault)
             case faults.Burst():
                 for _ in range(fault.count):
                     self._submit(len(self.names))
 
-    async def _down(self, fault: faults.Crash | faults.DiskFull | faults.Leave) -> None:
+    def _vote(self, fault: faults.Vote) -> None:
+        node = self.cluster.nodes[fault.replica]
+        if node.world is None or node.engine is None:
+            return
+        electorate = node.engine.electorate
+
+        def ask() -> None:
+            with suppress(RosterRefused):
+                change = electorate.add if fault.change == "add" else electorate.remove
+                change(fault.name, lambda refusal: self.cluster.history.add("voted", 0, fault.name, str(refusal)))
+
+        node.world.guard(ask)
+
+    async def _trouble_locks(self, fault: faults.LockDown | faults.LockCut | faults.LockSlow) -> None:
+        locks = self.cluster.locks
+        match fault:
+            case faults.LockDown():
+                locks.down = True
+                await asyncio.sleep(fault.for_s)
+                locks.down = False
+            case faults.LockCut():
+                locks.unreachable.add(fault.replica)
+                await asyncio.sleep(fault.for_s)
+                locks.unreachable.discard(fault.replica)
+            case faults.LockSlow():
+                locks.slow_s[fault.replica] = fault.delay_s
+                await asyncio.sleep(fault.for_s)
+                locks.slow_s.pop(fault.replica, None)
+
+    async def _down(self, fault: faults.Crash | faults.DiskFull | faults.Leave | faults.Wipe) -> None:
         cluster, name = self.cluster, fault.replica
         world = cluster.nodes[name].world
-        if world is None or world.dead or (world.paused and not isinstance(fault, faults.Crash)):
+        if world is None or world.dead or (world.paused and not isinstance(fault, faults.Crash | faults.Wipe)):
             return
         match fault:
             case faults.Crash():
                 cluster.kill(name)
+            case faults.Wipe():
+                cluster.kill(name)
+                cluster.wipe(name)
             case faults.DiskFull():
                 world.journal.full = True
                 await cluster.until(lambda: world.dead, 5.0)
@@ -276,6 +327,7 @@ class Run:
             cluster.uncut(source, target)
         cluster.network.slow_s.clear()
         cluster.network.slow_peers_s.clear()
+        cluster.locks.end_trouble()
         cluster.network.loss = 0.0
         for name in self.names:
             node = cluster.nodes[name]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from actonce.sim.disk import Disk, SimJournal
+from actonce.sim.locks import LockStore, SimLocks, SimLockService
 from actonce.sim.network import Network, SimTransport
 from actonce.sim.plain import hand_over
 from actonce.sim.process import Process
@@ -70,6 +71,7 @@ class SimWorld(Process):
         rng: random.Random,
         pid: int,
         gone: Callable[[ProcessId], bool],
+        locks: LockStore,
     ) -> None:
         super().__init__(network.loop, name)
         self.rng = rng
@@ -80,6 +82,7 @@ class SimWorld(Process):
         self.journal = SimJournal(self, disk)
         self.transport = SimTransport(network, self, name)
         self.hands = SimHands(self)
+        self.locks = SimLocks(self, SimLockService(locks, name))
         self.on_kill.append(self.transport.kill)
 
     def now(self) -> float:

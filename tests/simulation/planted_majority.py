@@ -1,0 +1,248 @@
+"""An agent whose tasks need a majority, and deliberate faults of that guard, each of which takes one rule out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+
+from actonce import roster
+from actonce.agent import Agent
+from actonce.claims import Claims
+from actonce.context import Context
+from actonce.electorate import Electorate
+from actonce.ledger import Ledger
+from actonce.majority import Majority
+from actonce.membership import Membership
+from actonce.roster import Version
+from actonce.sim.cluster import Cluster, Feed, FeedSink
+from actonce.sim.run import Scenario, Work
+from actonce.sim.world import SimWorld
+from actonce.voting import Voting
+from actonce_crdt import Grant, Json, TaskState, decode
+
+Patch = pytest.MonkeyPatch
+
+TRAVEL_S = (0.001, 0.08)
+ASKED_AGAIN = 0.02
+
+
+def make_agent(world: SimWorld, feed: Feed) -> Agent:
+    """`pay` needs a majority, `reply` does not. Both work for a part of what the payload says, and post once."""
+    agent = Agent("kevin")
+    agent.sink("room", FeedSink(feed, world))
+    feed.delay_s = TRAVEL_S
+
+    async def work(ctx: Context, payload: dict[str, Any]) -> Any:
+        await anyio.sleep(world.rng.uniform(0.0, payload["work_s"]))
+        await ctx.post("room", payload)
+        return payload["n"]
+
+    agent.task("pay", guard="majority")(work)
+    agent.task("reply")(work)
+    return agent
+
+
+def scenario(seconds: float, tasks: int, work_s: tuple[float, float], **rest: Any) -> Scenario:
+    """Two of three tasks need a majority; one of four works for up to `work_s[1]` seconds, the others `work_s[0]`."""
+
+    def payload(number: int) -> Json:
+        return {"n": number, "work_s": work_s[number % 4 == 0]}
+
+    work = tuple(Work(kind, payload) for kind in ("pay", "pay", "reply"))
+    return Scenario(seconds=seconds, tasks=tasks, work=work, **rest)
+
+
+# Ownership that is wrong in every way: what is left is the guard alone
+
+
+def ownership_off(patch: Patch) -> None:
+    """Any replica claims any task at any time, whoever has it, and never waits for contact with those in play."""
+
+    def is_ours(self: Claims, task: str, kind: str, state: TaskState) -> bool:
+        mine = self._membership.me in self._guards.of(kind).claimants(state)
+        return not mine and not self._executor.has(task) and self._world.rng.random() < ASKED_AGAIN
+
+    pump = Claims.pump
+
+    def restless(self: Claims) -> None:
+        for task in list(self.open):
+            self._look(task, self._ledger.state.tasks[task])
+        pump(self)
+
+    patch.setattr(Claims, "_is_ours", is_ours)
+    patch.setattr(Claims, "pump", restless)
+    patch.setattr(Membership, "act_until", lambda self: math.inf if self.settled else -math.inf)
+
+
+# The voter
+
+
+def vote_not_durable(patch: Patch) -> None:
+    """A grant is told to the others while it is still on its way to the disk."""
+    flush = Ledger._flush
+
+    def hasty(self: Ledger) -> None:
+        grants = any(isinstance(decode(data), Grant) for data in self._batch)
+        before = self.document.state_vector()
+        flush(self)
+        if grants:
+            self._on_durable(self.document.diff(before))
+
+    patch.setattr(Ledger, "_flush", hasty)
+    patch.setattr(Cluster, "_inspect", lambda self, process, frame: None)  # it would see that on the wire at once
+    patch.setattr(Majority, "_is_durable", lambda self, task: True)
+
+
+def vote_forgotten(patch: Patch) -> None:
+    """A voter that was restarted does not know what it granted before."""
+    vote = Voting._vote
+
+    def forgetful(self: Voting, task: str, state: TaskState) -> None:
+        me, since = self._electorate.me, int((self._started - 1_000.0 + 1_700_000_000.0) * 1000) << 16
+        kept = tuple(g for g in state.grants if (g.author, g.journal) != me or g.stamp >= since)
+        vote(self, task, replace(state, grants=kept))
+
+    patch.setattr(Voting, "_vote", forgetful)
+
+
+def voted_twice(patch: Patch) -> None:
+    """A voter grants an epoch to whoever asks last."""
+
+    def hasty(self: Voting, state: TaskState, epoch: int, member: Any) -> str | None:
+        claim = state.claim
+        return None if claim is not None and (claim.author, claim.epoch) == (member.name, epoch) else "not asked"
+
+    patch.setattr(Voting, "_refusal", hasty)
+
+
+def lease_ignored_by_voters(patch: Patch) -> None:
+    """The next epoch is granted while the holder of the last may count on an answer."""
+    patch.setattr(Voting, "_protection", lambda self, state, other, epoch: None)
+
+
+def restart_not_waited(patch: Patch) -> None:
+    """A voter that was restarted grants the next epoch at once, since it has heard nothing of the holder."""
+    init = Voting.__init__
+
+    def made(self: Voting, *args: Any, **rest: Any) -> None:
+        init(self, *args, **rest)
+        self._started = -math.inf
+
+    patch.setattr(Voting, "__init__", made)
+    recovered = Electorate.recovered
+
+    def at_once(self: Electorate) -> None:
+        recovered(self)
+        self.adopted_at = -math.inf
+
+    patch.setattr(Electorate, "recovered", at_once)
+
+
+def answered_while_granting(patch: Patch) -> None:
+    """A holder that comes back is answered while the grant to another is on its way to the disk."""
+    patch.setattr(Voting, "mutes", lambda self, member: False)
+
+
+# The holder
+
+
+def lease_ignored_at_gate(patch: Patch) -> None:
+    """A granted claim is good for ever."""
+    patch.setattr(Majority, "until", lambda self, run: math.inf)
+
+
+def majority_of_the_reachable(patch: Patch) -> None:
+    """A majority is one of the voters that are in reach."""
+    refresh, tick = Electorate._refresh, Electorate.tick
+
+    def narrow(self: Electorate) -> None:
+        if self.version is not None and len(self.version.voters) > 1:
+            self.version = Version(self.version.number, tuple(self.in_reach()))
+
+    def refreshed(self: Electorate) -> None:
+        refresh(self)
+        narrow(self)
+
+    def ticked(self: Electorate) -> None:
+        refresh(self)
+        tick(self)
+        narrow(self)
+
+    patch.setattr(Electorate, "_refresh", refreshed)
+    patch.setattr(Electorate, "tick", ticked)
+
+
+def takeover_unread(patch: Patch) -> None:
+    """Whoever takes over does not wait for what the voters have read."""
+    patch.setattr(Majority, "_has_read", lambda self, task, version, grants: True)
+
+
+def intent_not_kept(patch: Patch) -> None:
+    """An effect leaves although its intent is not on the disks of a majority."""
+    patch.setattr(Majority, "kept", lambda self, run, clock: True)
+
+
+# The roster
+
+
+def roster_by_one(patch: Patch) -> None:
+    """The next roster is decided as soon as one voter has accepted it."""
+    decided = roster.decided
+
+    def hasty(rosters: roster.Rosters, before: Version) -> Version | None:
+        for step in roster.steps(rosters, before.number + 1, "accept"):
+            return Version(before.number + 1, step.voters)
+        return decided(rosters, before)
+
+    patch.setattr(roster, "decided", hasty)
+
+
+def promise_not_kept(patch: Patch) -> None:
+    """The proposer of a roster offers what it wants, whatever was accepted before."""
+    as_proposer = roster.as_proposer
+
+    def stubborn(
+        rosters: roster.Rosters, version: Version, ballot: roster.Ballot, wanted: tuple[roster.Voter, ...]
+    ) -> roster.Step | None:
+        step = as_proposer(rosters, version, ballot, wanted)
+        return replace(step, voters=wanted) if step is not None else None
+
+    patch.setattr(roster, "as_proposer", stubborn)
+
+
+def closed_ignored(patch: Patch) -> None:
+    """A voter that has accepted the next roster goes on granting and vouching under this one."""
+    patch.setattr(roster, "closed", lambda rosters, version: frozenset())
+
+
+def adoption_not_waited(patch: Patch) -> None:
+    """A voter of a new roster grants the next epoch without waiting for a lease."""
+    refresh = Electorate._refresh
+
+    def at_once(self: Electorate) -> None:
+        adopted_at = self.adopted_at
+        refresh(self)
+        self.adopted_at = adopted_at
+
+    patch.setattr(Electorate, "_refresh", at_once)
+
+
+def active_unread(patch: Patch) -> None:
+    """A voter of a new roster grants before it knows what was granted under the one before."""
+    patch.setattr(Electorate, "_has_read_all", lambda self, version: True)
+
+
+def journal_ignored(patch: Patch) -> None:
+    """A replica that lost its journal goes on voting in its old place."""
+
+    def by_name(self: Electorate) -> bool:
+        version = self.version
+        return version is not None and self.me[0] in version.names
+
+    patch.setattr(Electorate, "votes", property(by_name))
+
+
