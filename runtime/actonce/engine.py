@@ -106,26 +106,14 @@ class Engine:
             on_unsettled=self._unsettled_again,
             note=self.note,
         )
-        parts = (world, self.ledger, self.membership)
-        self.electorate = Electorate(
-            *parts, recovered.journal_id, roster, needed=self._guarded, note=self.note
-        )
-        self.voting = Voting(*parts, self.electorate, is_guarded=self._needs_grants)
-        self.majority = Majority(*parts, self.electorate, self.voting, self._granted)
-        self.fenced = Fenced(
-            *(*parts, settings, agent, self.me, recovered.journal_id, self._granted),
-            has=lambda task: self.executor.has(task),
-            on_lost=lambda task: self.claims.changed([task]),
-            note=self.note,
-        )
-        available = Available(self.me, self._granted)
-        self.guards = Guards(agent, {"available": available, "majority": self.majority, "fenced": self.fenced})
+        self.guards = self._make_guards(recovered.journal_id, roster)
         self.executor = Executor(
             *(world, settings, agent, self.me, self.ledger, self.guards),
             perform=lambda run: perform(self.desk, run),
             on_free=self.wake,
         )
-        self.claims = Claims(*parts, self.executor, self.guards, agent.tasks, on_takeover=self._takeover)
+        parts = (world, self.ledger, self.membership, self.executor, self.guards)
+        self.claims = Claims(*parts, agent.tasks, on_takeover=self._takeover)
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
@@ -146,6 +134,20 @@ class Engine:
             self.world.process,
             self.me.traits,
         )
+
+    def _make_guards(self, journal: str, roster: tuple[str, ...]) -> Guards:
+        parts = (self.world, self.ledger, self.membership)
+        self.electorate = Electorate(*parts, journal, roster, needed=self._guarded, note=self.note)
+        self.voting = Voting(*parts, self.electorate, is_guarded=self._needs_grants)
+        self.majority = Majority(*parts, self.electorate, self.voting, self._granted)
+        self.fenced = Fenced(
+            *(*parts, self.settings, self.agent, self.me, journal, self._granted),
+            has=lambda task: self.executor.has(task),
+            on_lost=lambda task: self.claims.changed([task]),
+            note=self.note,
+        )
+        available = Available(self.me, self._granted)
+        return Guards(self.agent, {"available": available, "majority": self.majority, "fenced": self.fenced})
 
     def _make_gossip(self) -> Gossip:
         gossip = Gossip(

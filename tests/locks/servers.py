@@ -43,6 +43,7 @@ class Server:
         """Its sockets go on to accept: that is the kernel's work."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # until all of its threads stand still
 
     def client(self) -> LockService:
         return open_locks(self.url)

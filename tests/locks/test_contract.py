@@ -87,10 +87,10 @@ class _Careless(LockStore):
 def test_a_broken_service_is_found(promise: str) -> None:
     """The suite can fail."""
     with pytest.raises((AssertionError, LockConflict, pytest.fail.Exception)):
-        run_all(Broken(promise))
+        run_all(promise)
 
 
-def run_all(bench: LockBench) -> None:
+def run_all(promise: str) -> None:
     for name in sorted(vars(LockContract)):
         if name.startswith("test_"):
-            getattr(LockContract(), name)(bench)
+            getattr(LockContract(), name)(Broken(promise))

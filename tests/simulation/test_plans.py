@@ -61,6 +61,9 @@ STRATEGIES: dict[str, st.SearchStrategy[Fault]] = {
     "Leave": st.builds(faults.Leave, at, names, seconds(0.0, 3.0)),
     "Join": st.builds(faults.Join, at, st.just("c")),
     "Burst": st.builds(faults.Burst, at, st.integers(min_value=1, max_value=20)),
+    "LockDown": st.builds(faults.LockDown, at, seconds(0.1, 3.0)),
+    "LockCut": st.builds(faults.LockCut, at, names, seconds(0.1, 3.0)),
+    "LockSlow": st.builds(faults.LockSlow, at, names, seconds(0.1, 1.0), seconds(0.5, 3.0)),
 }
 
 

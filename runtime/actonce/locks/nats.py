@@ -137,7 +137,8 @@ class NatsLocks:
             except BaseException:
                 await _close(client)
                 raise
-        raise failures[-1]
+        refusals = [error for error in failures if _is_refusal(error)]  # after which the connection is just reset
+        raise [*failures, *refusals][-1]
 
     def _credentials(self) -> dict[str, str]:
         user, password = self._address.user, self._address.password
@@ -184,10 +185,13 @@ async def _close(client: Client) -> None:
         await client.close()
 
 
+def _is_refusal(error: Exception) -> bool:
+    return "authorization" in str(error).lower() or "authentication" in str(error).lower()
+
+
 def _judged(error: Exception) -> LockUnreachable | LockRefused:
     if isinstance(error, nats.errors.NoRespondersError) or "NoStreamResponse" in str(error):
         return LockUnreachable("JetStream does not answer: it is still starting, or it is off (nats-server -js)")
-    text = str(error).lower()
-    if "authorization" in text or "authentication" in text:
+    if _is_refusal(error):
         return LockRefused("it wants other credentials: put them before the @ of the URL, or into ACTONCE_LOCK_USER")
     return LockUnreachable(told(error))
