@@ -1,0 +1,174 @@
+"""Tasks that need a majority: once, however long a partition lasts; and each rule, taken out, is missed.
+
+Most of these run with the ownership rules switched off (`planted_majority.ownership_off`): then any replica claims any
+task at any time, and what keeps two from acting is the guard alone. With them on, few of the faults would ever show.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from actonce.sim import run as sim_run
+from actonce.sim.elections import Operation, is_linearizable
+from actonce.sim.plan import Burst, Crash, Mix, OneWay, Partition, Plan, SlowDisk, Vote, Wipe, to_json
+from actonce.sim.run import Scenario, run_seed
+
+from . import planted_majority
+from .planted import only
+from .planted_majority import ownership_off, scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """Where a fault shows. Without a plan, faults of the mix are drawn from the seed."""
+
+    scenario: Scenario
+    plan: Plan | None = None
+    owned: bool = False
+    """Whether the ownership rules are on."""
+
+
+def apart(*pairs: str, at: float, for_s: float) -> Plan:
+    """Cuts between these pairs, both ways."""
+    both = [(one, other) for one, other in (*pairs, *(pair[::-1] for pair in pairs))]
+    return tuple(OneWay(at, one, other, for_s) for one, other in both)
+
+
+SIDES = Hunt(
+    scenario(8.0, 40, (0.3, 2.0), mix=only((0.3, 1.5), Mix(partition_s=(1.0, 5.0)), Partition=3, OneWay=1, Crash=1)),
+    owned=True,
+)
+ANYTHING = Hunt(scenario(12.0, 40, (0.3, 3.0), mix=Mix(partition_s=(0.05, 6.0)), replicas=(3, 5)), owned=True)
+ROSTERS = Hunt(
+    scenario(
+        10.0,
+        40,
+        (0.3, 2.0),
+        replicas=(3, 5),
+        voters=2,
+        mix=only((0.1, 1.0), Mix(partition_s=(0.1, 4.0)), Vote=6, Partition=1, Crash=1, Pause=1),
+    ),
+    owned=True,
+)
+RESTLESS = Hunt(
+    scenario(
+        5.0,
+        16,
+        (0.3, 2.0),
+        mix=only((0.2, 0.8), Mix(partition_s=(0.3, 3.0)), Partition=3, OneWay=1, Crash=2, SlowDisk=1),
+    )
+)
+RESTLESS_ROSTERS = Hunt(
+    scenario(
+        5.0,
+        16,
+        (0.3, 2.0),
+        replicas=(4, 5),
+        voters=3,
+        mix=only((0.05, 0.4), Mix(partition_s=(0.3, 2.0)), Partition=2, Vote=8, Crash=1, Wipe=1),
+    )
+)
+CUT = Hunt(scenario(7.0, 2, (0.1, 0.1), connect_s=4.0), (Burst(1.5, 60), Partition(2.2, ("c",), 4.0)), owned=True)
+CUT_AND_CLAIMED = Hunt(scenario(5.0, 2, (0.1, 0.1), connect_s=3.0), (Burst(1.5, 40), Partition(1.9, ("c",), 3.0)))
+RESTART = Hunt(
+    scenario(6.0, 2, (0.1, 0.1), connect_s=2.0),
+    (Partition(1.4, ("c",), 0.9), Burst(1.6, 60), Crash(2.25, "b", 0.02), Partition(2.3, ("a",), 3.0)),
+)
+SLOW_RESTART = Hunt(RESTART.scenario, (SlowDisk(1.5, "b", 1.2, 0.75), *(RESTART.plan or ())))
+WIPED = Hunt(
+    RESTART.scenario,
+    (Partition(1.4, ("c",), 0.9), Burst(1.6, 60), Wipe(2.25, "b", 0.02), Partition(2.3, ("a",), 3.0)),
+)
+UNREAD = Hunt(
+    scenario(5.0, 2, (2.0, 2.0)), (Partition(1.0, ("a",), 2.0), Burst(1.6, 150), Crash(2.99, "c", 1.5))
+)
+FORGOTTEN_INTENT = Hunt(
+    scenario(6.0, 2, (2.0, 2.0)),
+    (
+        *(Partition(1.0, ("a",), 2.0), SlowDisk(1.2, "b", 0.9, 1.8), Burst(1.6, 150)),
+        *(Crash(2.98, "c", 2.5), Crash(2.98, "b", 0.05)),
+    ),
+)
+GROWN = Hunt(
+    scenario(7.0, 2, (0.1, 0.1), connect_s=2.5, replicas=(5, 5), voters=3),
+    (
+        *apart("ac", "ad", "ae", at=0.5, for_s=6.0),
+        *(Burst(2.6, 80), Vote(2.9, "c", "add", "d"), *(Vote(3.0 + step / 20, "c", "add", "e") for step in range(12))),
+    ),
+)
+
+DOUBLE = "needs a majority|after epoch|was decided for|never decided|write-once"
+FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
+    # name, seeds within which it is found, where, what the checkers say
+    ("vote_not_durable", 3, SLOW_RESTART, DOUBLE),
+    ("vote_forgotten", 3, RESTART, DOUBLE),
+    ("voted_twice", 2, RESTLESS, "was decided for|write-once"),
+    ("lease_ignored_by_voters", 3, CUT_AND_CLAIMED, DOUBLE),
+    ("restart_not_waited", 3, RESTART, DOUBLE),
+    ("journal_ignored", 3, WIPED, DOUBLE),
+    ("lease_ignored_at_gate", 3, CUT, DOUBLE),
+    ("majority_of_the_reachable", 3, SIDES, DOUBLE),
+    ("takeover_unread", 5, UNREAD, DOUBLE),
+    ("intent_not_kept", 5, FORGOTTEN_INTENT, DOUBLE),
+    ("adoption_not_waited", 3, GROWN, DOUBLE),
+)
+
+
+def found(hunt: Hunt, seed: int, fault: str = "") -> list[str]:
+    """What the checkers say of one seed, with a fault or without."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not hunt.owned:
+            # Replicas that claim without end are not expected to finish, nor to keep the rules of ownership.
+            ownership_off(patch)
+            patch.setattr(sim_run, "SAFETY", ())
+            patch.setattr(sim_run, "LIVENESS", ())
+            patch.setattr(sim_run, "LIVENESS_S", 0.1)
+        if fault:
+            plant: Callable[[pytest.MonkeyPatch], None] = getattr(planted_majority, fault)
+            plant(patch)
+        outcome = run_seed(seed, hunt.scenario, planted_majority.make_agent, hunt.plan)
+    violations = [text for text in outcome.violations if hunt.owned or text != "not everything was done in time"]
+    return [f"seed {seed}: {violation} (plan {to_json(outcome.plan)})" for violation in violations]
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("hunt", [SIDES, ANYTHING, ROSTERS], ids=["sides", "anything", "rosters"])
+def test_once_and_all_done(hunt: Hunt, seed: int) -> None:
+    assert found(hunt, seed) == []
+
+
+@pytest.mark.parametrize("seed", range(1, 13))
+@pytest.mark.parametrize("hunt", [RESTLESS, RESTLESS_ROSTERS], ids=["restless", "rosters"])
+def test_once_whoever_claims(hunt: Hunt, seed: int) -> None:
+    assert found(hunt, seed) == []
+
+
+@pytest.mark.parametrize(("name", "seeds", "hunt", "says"), FAULTS, ids=[name for name, *_ in FAULTS])
+def test_a_fault_is_found(name: str, seeds: int, hunt: Hunt, says: str) -> None:
+    for seed in range(1, seeds + 1):
+        assert found(hunt, seed) == [], "the faulty code is that of the runtime itself"
+        if any(re.search(says, violation) for violation in found(hunt, seed, name)):
+            return
+    pytest.fail(f"{name} was not found in {seeds} seeds")
+
+
+@pytest.mark.parametrize(
+    ("operations", "is_one"),
+    [
+        ([], True),
+        ([Operation(0, 1, "won", 1), Operation(2, 2, "read", 1)], True),
+        ([Operation(0, 1, "won", 1), Operation(0, 1, "won", 2)], False),
+        ([Operation(0, math.inf, "unknown", 1), Operation(0, 1, "won", 2)], True),
+        ([Operation(0, math.inf, "unknown", 1), Operation(3, 3, "read", 1)], True),
+        ([Operation(2, math.inf, "unknown", 1), Operation(1, 1, "read", 1)], False),
+        ([Operation(0, math.inf, "unknown", 1), Operation(3, 3, "read", 1), Operation(4, 5, "won", 2)], False),
+        ([Operation(0, 9, "won", 1), Operation(1, 2, "won", 2), Operation(3, 4, "read", 2)], False),
+    ],
+)
+def test_a_write_once_register(operations: list[Operation], is_one: bool) -> None:
+    assert is_linearizable(operations) is is_one
