@@ -99,12 +99,17 @@ class Engine:
             note=self.note,
         )
         parts = (world, self.ledger, self.membership)
-        self.electorate = Electorate(
-            *parts, recovered.journal_id, roster, needed=self._guarded, note=self.note
-        )
+        self.electorate = Electorate(*parts, recovered.journal_id, roster, needed=self._guarded, note=self.note)
         self.voting = Voting(*parts, self.electorate, is_guarded=self._needs_grants)
         self.majority = Majority(*parts, self.electorate, self.voting, self._granted)
         self.guards = Guards(agent, {"available": Available(self.me, self._granted), "majority": self.majority})
+        self._make_hands(perform, parts)
+        self.gossip = self._make_gossip()
+        self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
+        self._recovered = recovered
+
+    def _make_hands(self, perform: Callable[[Desk, Run], Cancel], parts: tuple[World, Ledger, Membership]) -> None:
+        world, agent, settings = self.world, self.agent, self.settings
         self.executor = Executor(
             *(world, settings, agent, self.me, self.ledger, self.guards),
             perform=lambda run: perform(self.desk, run),
@@ -114,9 +119,6 @@ class Engine:
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
-        self.gossip = self._make_gossip()
-        self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
-        self._recovered = recovered
 
     def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
         return About(

@@ -54,12 +54,13 @@ def releases(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Rele
 
 
 ballots = st.just((0, "")) | st.tuples(small, names)
-voters = st.dictionaries(names, st.sampled_from(["j1", "j2"]), max_size=3).map(lambda found: tuple(sorted(found.items())))
+journals = st.sampled_from(["j1", "j2"])
+voters = st.dictionaries(names, journals, max_size=3).map(lambda found: tuple(sorted(found.items())))
+versions = st.sampled_from(["1", "2"])
 acts = st.sampled_from(["propose", "promise", "offer", "accept", "active"])
 
 
-def rosters(keys: st.SearchStrategy[str] = st.sampled_from(["1", "2"])) -> st.SearchStrategy[Roster]:
-    journals = st.sampled_from(["j1", "j2"])
+def rosters(keys: st.SearchStrategy[str] = versions) -> st.SearchStrategy[Roster]:
     return st.builds(Roster, keys, stamps, names, acts, ballots, journals, voters, ballots)
 
 

@@ -86,6 +86,7 @@ def test_an_entry_of_a_later_version_is_kept_as_it_is() -> None:
     assert encode(record) == data
 
 
+TOO_MANY = tuple((f"n{i:03}", "j") for i in range(65))
 BAD_WIRE: list[tuple[object, str]] = [
     ({"task": 1}, "an entry is an array"),
     ("task", "an entry is an array"),
@@ -125,7 +126,7 @@ BAD_WIRE: list[tuple[object, str]] = [
     (("roster", "2", 1, "a", "offer", (1, "a"), "j", (("b", "j"), ("a", "j")), (0, "")), "voters must be sorted"),
     (("roster", "2", 1, "a", "offer", (1, "a"), "j", (("a", "j"), ("a", "k")), (0, "")), "nobody twice"),
     (("roster", "2", 1, "a", "offer", (1, "a"), "j", (("a",),), (0, "")), "voters must be pairs"),
-    (("roster", "2", 1, "a", "offer", (1, "a"), "j", tuple((f"n{i:03}", "j") for i in range(65)), (0, "")), "at most 64"),
+    (("roster", "2", 1, "a", "offer", (1, "a"), "j", TOO_MANY, (0, "")), "at most 64"),
     (("later", "k", -1, "a"), "stamp must be"),
     (("later", "k", 1, "a", 1.5), "a field of type float"),
     (("later", "k", 1, "a", {}), "a field of type dict"),

@@ -1,6 +1,5 @@
 """The laws of the two lattices, and the meaning of each field."""
 
-from collections.abc import Callable
 from functools import reduce
 from itertools import permutations
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from actonce import roster
 from actonce.agent import Agent
 from actonce.claims import Claims
 from actonce.context import Context
@@ -93,7 +91,7 @@ def vote_not_durable(patch: Patch) -> None:
 
     def hasty(self: Ledger) -> None:
         grants = any(isinstance(decode(data), Grant) for data in self._batch)
-        before = self.document.state_vector()
+        before = self.state_vector()  # of our own entries only those on disk
         flush(self)
         if grants:
             self._on_durable(self.document.diff(before))
@@ -101,18 +99,6 @@ def vote_not_durable(patch: Patch) -> None:
     patch.setattr(Ledger, "_flush", hasty)
     patch.setattr(Cluster, "_inspect", lambda self, process, frame: None)  # it would see that on the wire at once
     patch.setattr(Majority, "_is_durable", lambda self, task: True)
-
-
-def vote_forgotten(patch: Patch) -> None:
-    """A voter that was restarted does not know what it granted before."""
-    vote = Voting._vote
-
-    def forgetful(self: Voting, task: str, state: TaskState) -> None:
-        mine = set(self.writing)
-        kept = tuple(g for g in state.grants if (g.author, g.journal) != self._electorate.me or g.key in mine)
-        vote(self, task, replace(state, grants=kept))
-
-    patch.setattr(Voting, "_vote", forgetful)
 
 
 def voted_twice(patch: Patch) -> None:
@@ -177,54 +163,7 @@ def majority_of_the_reachable(patch: Patch) -> None:
     patch.setattr(Electorate, "tick", ticked)
 
 
-def takeover_unread(patch: Patch) -> None:
-    """Whoever takes over does not wait for what the voters have read."""
-    patch.setattr(Majority, "_has_read", lambda self, task, version, grants: True)
-
-
-def intent_not_kept(patch: Patch) -> None:
-    """An effect leaves although its intent is not on the disks of a majority."""
-    patch.setattr(Majority, "kept", lambda self, run, clock: True)
-
-
 # The roster
-
-
-def roster_by_one(patch: Patch) -> None:
-    """The next roster is decided as soon as one voter has accepted it."""
-    decided = roster.decided
-
-    def hasty(rosters: roster.Rosters, before: Version) -> Version | None:
-        for step in roster.steps(rosters, before.number + 1, "accept"):
-            return Version(before.number + 1, step.voters)
-        return decided(rosters, before)
-
-    patch.setattr(roster, "decided", hasty)
-
-
-def promise_not_kept(patch: Patch) -> None:
-    """The proposer of a roster offers what it wants, whatever was accepted before."""
-    as_proposer = roster.as_proposer
-
-    def stubborn(
-        rosters: roster.Rosters, version: Version, ballot: roster.Ballot, wanted: tuple[roster.Voter, ...]
-    ) -> roster.Step | None:
-        step = as_proposer(rosters, version, ballot, wanted)
-        return replace(step, voters=wanted) if step is not None else None
-
-    patch.setattr(roster, "as_proposer", stubborn)
-
-
-def adoption_not_waited(patch: Patch) -> None:
-    """A voter of a new roster grants the next epoch without waiting for a lease."""
-    refresh = Electorate._refresh
-
-    def at_once(self: Electorate) -> None:
-        adopted_at = self.adopted_at
-        refresh(self)
-        self.adopted_at = adopted_at
-
-    patch.setattr(Electorate, "_refresh", at_once)
 
 
 def journal_ignored(patch: Patch) -> None:
