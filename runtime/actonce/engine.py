@@ -107,6 +107,14 @@ class Engine:
             note=self.note,
         )
         self.guards = self._make_guards(recovered.journal_id, roster)
+        self._make_hands(perform)
+        self.gossip = self._make_gossip()
+        self.routes = Routes(world, settings, Identity(name, self.about.encode()), self.gossip, self.note)
+        self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
+        self._recovered = recovered
+
+    def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
+        world, agent, settings = self.world, self.agent, self.settings
         self.executor = Executor(
             *(world, settings, agent, self.me, self.ledger, self.guards),
             perform=lambda run: perform(self.desk, run),
@@ -117,10 +125,6 @@ class Engine:
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
-        self.gossip = self._make_gossip()
-        self.routes = Routes(world, settings, Identity(name, self.about.encode()), self.gossip, self.note)
-        self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
-        self._recovered = recovered
 
     def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
         return About(

@@ -4,7 +4,21 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from actonce_crdt import Claim, Done, Doubt, Intent, Receipt, Record, Task, Try, Unknown, encode
+from actonce_crdt import (
+    Claim,
+    Done,
+    Doubt,
+    Grant,
+    Intent,
+    Receipt,
+    Record,
+    Release,
+    Roster,
+    Task,
+    Try,
+    Unknown,
+    encode,
+)
 from actonce_crdt.packing import pack
 
 small = st.integers(0, 3)
@@ -31,6 +45,25 @@ def dones(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Done]:
     return st.builds(Done, keys, stamps, names, small, st.booleans(), blobs)
 
 
+def grants(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Grant]:
+    return st.builds(Grant, keys, stamps, names, small, names, small, st.sampled_from(["j1", "j2"]), small, small)
+
+
+def releases(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Release]:
+    return st.builds(Release, keys, stamps, names, small, small)
+
+
+ballots = st.just((0, "")) | st.tuples(small, names)
+journals = st.sampled_from(["j1", "j2"])
+voters = st.dictionaries(names, journals, max_size=3).map(lambda found: tuple(sorted(found.items())))
+versions = st.sampled_from(["1", "2"])
+acts = st.sampled_from(["propose", "promise", "offer", "accept", "active"])
+
+
+def rosters(keys: st.SearchStrategy[str] = versions) -> st.SearchStrategy[Roster]:
+    return st.builds(Roster, keys, stamps, names, acts, ballots, journals, voters, ballots)
+
+
 def intents(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Intent]:
     return st.builds(Intent, keys, stamps, names, task_keys, small, st.just("room"), blobs)
 
@@ -49,9 +82,9 @@ def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
 
 unknowns = st.builds(_unknown, task_keys, stamps, names, st.lists(small | st.text(max_size=2), max_size=2))
 
-task_records = st.one_of(tasks(), claims(), tries(), dones())
+task_records = st.one_of(tasks(), claims(), tries(), dones(), grants(), releases())
 effect_records = st.one_of(intents(), receipts(), doubts())
-records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, unknowns)
+records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, rosters(), unknowns)
 
 
 def by_bytes(found: list[Record]) -> list[bytes]:

@@ -13,9 +13,12 @@ from actonce_crdt import (
     Doubt,
     EntryInvalid,
     EntryTooLarge,
+    Grant,
     Intent,
     Receipt,
     Record,
+    Release,
+    Roster,
     Task,
     Try,
     Unknown,
@@ -36,6 +39,12 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (Intent("e", 2, "a", "t", 3, "room", b"hi"), ("intent", "e", 2, "a", "t", 3, "room", b"hi")),
     (Receipt("e", 2, "a", 3, b"ok"), ("receipt", "e", 2, "a", 3, b"ok")),
     (Doubt("e", 2, "a", 3, "open"), ("doubt", "e", 2, "a", 3, "open")),
+    (Grant("t", 2, "a", 3, "b", 4, "j", 1, 0), ("grant", "t", 2, "a", 3, "b", 4, "j", 1, 0)),
+    (Release("t", 2, "a", 3, 4), ("release", "t", 2, "a", 3, 4)),
+    (
+        Roster("2", 2, "a", "promise", (3, "b"), "j", (("a", "j"), ("b", "k")), (0, "")),
+        ("roster", "2", 2, "a", "promise", (3, "b"), "j", (("a", "j"), ("b", "k")), (0, "")),
+    ),
 ]
 
 
@@ -78,6 +87,7 @@ def test_an_entry_of_a_later_version_is_kept_as_it_is() -> None:
     assert encode(record) == data
 
 
+TOO_MANY = tuple((f"n{i:03}", "j") for i in range(65))
 BAD_WIRE: list[tuple[object, str]] = [
     ({"task": 1}, "an entry is an array"),
     ("task", "an entry is an array"),
@@ -111,6 +121,15 @@ BAD_WIRE: list[tuple[object, str]] = [
     (("task", "t", 1, "a", "", b""), "kind must be"),
     (("intent", "e", 1, "a", "", 1, "room", b""), "task must be"),
     (("doubt", "e", 1, "a", 1, "maybe"), "settled must be one of found, open, resent, skipped"),
+    (("grant", "t", 1, "a", 1, "B", 1, "j", 1, 0), "claimant must be"),
+    (("grant", "t", 1, "a", 1, "b", 1, "", 1, 0), "journal must be"),
+    (("roster", "2", 1, "a", "vote", (1, "a"), "j", (), (0, "")), "act must be one of accept, active"),
+    (("roster", "2", 1, "a", "offer", (1,), "j", (), (0, "")), "ballot must be"),
+    (("roster", "2", 1, "a", "offer", (1, ""), "j", (), (0, "")), "ballot must be"),
+    (("roster", "2", 1, "a", "offer", (1, "a"), "j", (("b", "j"), ("a", "j")), (0, "")), "voters must be sorted"),
+    (("roster", "2", 1, "a", "offer", (1, "a"), "j", (("a", "j"), ("a", "k")), (0, "")), "nobody twice"),
+    (("roster", "2", 1, "a", "offer", (1, "a"), "j", (("a",),), (0, "")), "voters must be pairs"),
+    (("roster", "2", 1, "a", "offer", (1, "a"), "j", TOO_MANY, (0, "")), "at most 64"),
     (("later", "k", -1, "a"), "stamp must be"),
     (("later", "k", 1, "a", 1.5), "a field of type float"),
     (("later", "k", 1, "a", {}), "a field of type dict"),

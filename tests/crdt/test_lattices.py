@@ -11,18 +11,23 @@ from actonce_crdt import (
     Done,
     Doubt,
     EffectState,
+    Grant,
     Intent,
     Receipt,
+    Release,
+    Roster,
+    RosterState,
     Task,
     TaskState,
     Try,
     effect,
     order,
     pack_value,
+    roster,
     task,
 )
 
-from .records import claims, dones, doubts, intents, receipts, tasks, tries
+from .records import claims, dones, doubts, grants, intents, receipts, releases, rosters, tasks, tries
 
 ONE = st.just("key")
 task_states = st.builds(
@@ -31,7 +36,10 @@ task_states = st.builds(
     st.none() | claims(ONE),
     st.none() | tries(ONE),
     st.none() | dones(ONE),
+    st.lists(grants(ONE), max_size=3).map(lambda found: joined(*found).grants if found else ()),
+    st.lists(releases(ONE), max_size=3).map(lambda found: joined(*found).releases if found else ()),
 )
+roster_states = st.lists(rosters(ONE), max_size=4).map(lambda found: decided(*found))
 effect_states = st.builds(EffectState, st.none() | intents(ONE), st.none() | receipts(ONE), st.none() | doubts(ONE))
 
 
@@ -59,12 +67,27 @@ def test_effect_laws(a: EffectState, b: EffectState, c: EffectState) -> None:
     assert effect.join(effect.join(a, c), both) == effect.join(both, c)
 
 
+@given(roster_states, roster_states, roster_states)
+def test_roster_laws(a: RosterState, b: RosterState, c: RosterState) -> None:
+    assert roster.join(a, b) == roster.join(b, a)
+    assert roster.join(roster.join(a, b), c) == roster.join(a, roster.join(b, c))
+    assert roster.join(a, a) == a
+    assert roster.join(a, RosterState()) == a
+    both = roster.join(a, b)
+    assert roster.join(both, a) == both
+    assert roster.join(both, b) == both
+
+
 @given(st.lists(task_states, min_size=1, max_size=4))
 def test_any_order_of_joins_gives_the_same_state(states: list[TaskState]) -> None:
     assert len({reduce(task.join, some) for some in permutations(states)}) == 1
 
 
-def joined(*records: Task | Claim | Try | Done) -> TaskState:
+def decided(*records: Roster) -> RosterState:
+    return reduce(roster.join, map(roster.lift, records), RosterState())
+
+
+def joined(*records: Task | Claim | Try | Done | Grant | Release) -> TaskState:
     return reduce(task.join, map(task.lift, records))
 
 
@@ -109,6 +132,23 @@ def test_a_success_outlives_a_failure() -> None:
     assert joined(success, failure).done == success
     later = Done("t", 1, "b", 2, True, pack_value("sent too"))
     assert joined(success, failure, later).done == later
+
+
+def test_the_later_promise_of_a_voter_stands_for_its_earlier_ones() -> None:
+    old, new = Grant("t", 9, "a", 1, "b", 1, "j1", 1, 0), Grant("t", 1, "a", 2, "c", 1, "j1", 1, 1)
+    again = Grant("t", 0, "a", 2, "c", 1, "j1", 2, 1)
+    assert joined(new, old).grants == (new,)
+    assert joined(new, again).grants == (again,)
+
+
+def test_a_voter_with_another_journal_is_another_voter() -> None:
+    one, other = Grant("t", 1, "a", 1, "b", 1, "j1", 1, 0), Grant("t", 1, "a", 1, "c", 1, "j2", 1, 0)
+    assert joined(other, one).grants == (one, other)
+
+
+def test_what_is_given_up_stays_so() -> None:
+    old, new = Release("t", 9, "a", 1, 1), Release("t", 1, "a", 2, 1)
+    assert joined(new, old).releases == (new,)
 
 
 def test_every_resend_uses_the_first_recorded_body() -> None:

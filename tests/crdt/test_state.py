@@ -19,6 +19,7 @@ def views(state: State) -> tuple[object, ...]:
         state.canonical(),
         dict(state.tasks),
         dict(state.effects),
+        dict(state.rosters),
         {key: list(state.effects_of(key)) for key in tasks},
         {key: state.history(key) for key in tasks},
         len(state),
@@ -64,7 +65,7 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
     winners: Sequence[Record] = [
         record
         for joined in state.tasks.values()
-        for record in (joined.task, joined.claim, joined.tries, joined.done)
+        for record in (joined.task, joined.claim, joined.tries, joined.done, *joined.grants, *joined.releases)
         if record is not None
     ]
     winners = [
@@ -75,6 +76,7 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
             for record in (raised.intent, raised.receipt, raised.doubt)
             if record is not None
         ),
+        *(step for version in state.rosters.values() for step in version.steps),
         *(record for record in present.values() if isinstance(record, Unknown)),
     ]
     rebuilt = State.fold(((9, clock), record) for clock, record in enumerate(winners))

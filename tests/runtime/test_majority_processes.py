@@ -21,6 +21,10 @@ LIMIT_S = 60.0
 class Payers(Mesh):
     """The demo's mesh with another agent, and all replicas in the roster."""
 
+    async def __aenter__(self) -> Payers:
+        await super().__aenter__()
+        return self
+
     async def start(self, replica: Replica) -> None:
         if replica is self.replicas[-1]:
             others = self._proxy_ports

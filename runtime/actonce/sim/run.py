@@ -176,7 +176,8 @@ class Run:
 
     def _finished(self) -> bool:
         engines = self.cluster.live()
-        return all(not engine.claims.open for engine in engines) and self.cluster.converged()
+        written = all(engine.ledger.durable_clock == engine.ledger.next_clock for engine in engines)
+        return written and all(not engine.claims.open for engine in engines) and self.cluster.converged()
 
     # Workload
 
