@@ -75,6 +75,11 @@ async def scenario(folder: Path) -> None:
             return len({post["key"] for post in await mesh.posts()}) >= count
 
         await sure(lambda: all_posted(10))
+
+        async def all_known() -> bool:
+            return not await c.get("/tasks?state=open")
+
+        await sure(all_known)
         mesh.cut()
         cut_at = time.monotonic()
 

@@ -24,8 +24,8 @@ FAULTS_MAX = 6
 SHORT_S = 1.2
 """Cuts are shorter than suspicion and grace: nothing may double."""
 SCENARIO = scenario(SECONDS, 30, (0.1, 1.5))
-SMALL = scenario(4.0, 50, (0.1, 1.0), connect_s=0.5, delay_s=(0.1, 0.25))
-PAUSES_S = (1.7, 1.8, 1.9, 2.0, 2.2)
+SMALL = scenario(4.0, 50, (0.1, 1.0), connect_s=1.0, delay_s=(0.05, 0.2))
+PAUSES_S = (1.9, 2.0, 2.2, 2.4, 2.6)
 """Just long enough to be given up."""
 
 thousandths = st.integers(min_value=0, max_value=1000).map(lambda value: value / 1000)
@@ -53,6 +53,8 @@ STRATEGIES: dict[str, st.SearchStrategy[Fault]] = {
     "Partition": st.builds(faults.Partition, at, names.map(lambda name: (name,)), seconds(0.05, SHORT_S)),
     "OneWay": between(faults.OneWay, at=at, for_s=seconds(0.05, SHORT_S)),
     "SlowLink": between(faults.SlowLink, at=at, delay_s=seconds(0.01, 0.3), for_s=seconds(0.5, 3.0)),
+    "CutLink": between(faults.CutLink, at=at, for_s=seconds(0.05, SHORT_S)),
+    "SlowPeer": st.builds(faults.SlowPeer, at, names, seconds(0.01, 0.3), seconds(0.5, 3.0)),
     "DropLink": between(faults.DropLink, at=at),
     "Skew": st.builds(faults.Skew, at, names, st.sampled_from([-3600.0, -10.0, 10.0, 3600.0])),
     "Drift": st.builds(faults.Drift, at, names, st.sampled_from([0.98, 0.99, 1.01, 1.02])),
@@ -61,6 +63,8 @@ STRATEGIES: dict[str, st.SearchStrategy[Fault]] = {
     "Leave": st.builds(faults.Leave, at, names, seconds(0.0, 3.0)),
     "Join": st.builds(faults.Join, at, st.just("c")),
     "Burst": st.builds(faults.Burst, at, st.integers(min_value=1, max_value=20)),
+    "Wipe": st.builds(faults.Wipe, at, names, seconds(0.0, 3.0)),
+    "Vote": st.builds(faults.Vote, at, names, st.sampled_from(["add", "remove"]), names),
     "LockDown": st.builds(faults.LockDown, at, seconds(0.1, 3.0)),
     "LockCut": st.builds(faults.LockCut, at, names, seconds(0.1, 3.0)),
     "LockSlow": st.builds(faults.LockSlow, at, names, seconds(0.1, 1.0), seconds(0.5, 3.0)),

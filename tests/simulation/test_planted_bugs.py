@@ -62,6 +62,16 @@ PAUSES = Hunt(
         connect_s=0.3,
     )
 )
+LATE_GATE = Hunt(
+    scenario(
+        12.0,
+        100,
+        (0.3, 3.0),
+        mix=only((0.3, 1.5), Mix(pause_s=(1.9, 2.6)), Pause=1),
+        delay_s=(0.05, 0.2),
+        connect_s=1.0,
+    )
+)
 POWER_CUTS = Hunt(
     scenario(
         6.0,
@@ -112,7 +122,7 @@ FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
     ("settled_at_once", 3, CRASHES, ANY_DOUBLE),
     ("reunion_adopts_itself", 3, POWER_CUTS, ANY_DOUBLE),
     ("sleep_not_noticed", 3, SLEEPER, ANY_DOUBLE),
-    ("gate_open", 4, PAUSES, "had taken it over"),
+    ("gate_open", 2, LATE_GATE, "had taken it over"),
     ("intent_not_acknowledged", 5, FAR_CRASHES, "posted by"),
     ("absent_counts_at_once", 4, QUICK_CRASHES, "posted by"),
     ("doubt_not_asked", 2, CRASHES, "posted by"),
