@@ -74,7 +74,11 @@ async def scenario(folder: Path) -> None:
         async def all_posted(count: int) -> bool:
             return len({post["key"] for post in await mesh.posts()}) >= count
 
+        async def all_known() -> bool:
+            return not await c.get("/tasks?state=open") and not await c.get("/tasks?state=running")
+
         await sure(lambda: all_posted(10))
+        await sure(all_known)
         mesh.cut()
         cut_at = time.monotonic()
 
