@@ -48,7 +48,7 @@ class HttpApi:
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path == "/healthz":
             facts = election_report.minority(self._engine)
-            return _answer(200, {"ok": not self._engine.gate.shut, "degraded": facts})
+            return _answer(200, {"ok": not self._engine.gate.shut, **({"degraded": facts} if facts else {})})
         if request.path == "/readyz":
             return self._ready()
         refusal = self._refuse(request)

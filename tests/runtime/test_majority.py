@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
+import anyio
 import pytest
 
 from actonce import election_report, reporting
@@ -24,10 +24,16 @@ def payer() -> Agent:
 
     @agent.task("pay", guard="majority")
     async def pay(ctx: Context, work_s: float) -> str:
-        await asyncio.sleep(work_s)
+        with anyio.move_on_after(work_s):
+            await anyio.Event().wait()
         return "paid"
 
     return agent
+
+
+def never() -> bool:
+    """For waiting in virtual time."""
+    return False
 
 
 async def lab_of(names: str, voters: str) -> Lab:
@@ -89,7 +95,7 @@ def test_a_change_that_cannot_be_is_refused_with_a_sentence(how: str, name: str,
             else:
                 lab.engine("a").electorate.contact = lambda voter: 1e9 if voter[0] == "a" else -1e9  # type: ignore[method-assign]
                 lab.engine("a").electorate._changeable = lambda: lab.engine("b").electorate.version  # type: ignore[method-assign, assignment, return-value]
-            await asyncio.sleep(LEASE_S)
+            await lab.until(never, LEASE_S)
         with pytest.raises(RosterRefused, match=says):
             await change(lab, how, name)
 
@@ -109,9 +115,9 @@ def test_a_minority_says_so_and_waits() -> None:
     async def scenario() -> None:
         lab = await lab_of("abc", "abc")
         lab.network.cut({"c"}, {"a", "b"})
-        await asyncio.sleep(LEASE_S + 0.5)
+        await lab.until(never, LEASE_S + 0.5)
         lab.put("pay", 0.0, key="k", name="c")
-        await asyncio.sleep(1.0)
+        await lab.until(never, 1.0)
         c = lab.engine("c")
         assert any(
             fact.startswith("minority side (1 of 3 voters in reach): 1 task waits") for fact in reporting.degraded(c)
@@ -132,7 +138,7 @@ def test_explain_names_the_votes() -> None:
         lab = await lab_of("abc", "abc")
         lab.put("pay", 5.0)
         await lab.sure(lambda: any(engine.executor.running for engine in lab.live()))
-        await asyncio.sleep(0.1)
+        await lab.until(never, 0.1)
         story: Any = reporting.explain(lab.engine("a"), "pay/k")
         assert story["guard"][0] == "majority 2 of a, b, c (roster 3)"
         assert sum(" granted epoch " in line for line in story["guard"]) >= 2
@@ -147,7 +153,7 @@ def test_a_replica_that_lost_its_journal_does_not_vote() -> None:
         lab.roster = ()
         lab.kill("c")
         lab.wipe("c")
-        await asyncio.sleep(3 * LEASE_S)
+        await lab.until(never, 3 * LEASE_S)
         lab.start("c")
         c = lab.engine("c")
         await lab.sure(lambda: c.membership.settled is not None and names(lab, "c") == "abc")

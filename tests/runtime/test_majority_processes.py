@@ -74,11 +74,10 @@ async def scenario(folder: Path) -> None:
         async def all_posted(count: int) -> bool:
             return len({post["key"] for post in await mesh.posts()}) >= count
 
-        await sure(lambda: all_posted(10))
-
         async def all_known() -> bool:
-            return not await c.get("/tasks?state=open")
+            return not await c.get("/tasks?state=open") and not await c.get("/tasks?state=running")
 
+        await sure(lambda: all_posted(10))
         await sure(all_known)
         mesh.cut()
         cut_at = time.monotonic()
