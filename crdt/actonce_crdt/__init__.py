@@ -17,6 +17,7 @@ from .entries import (
     Intent,
     Receipt,
     Record,
+    Step,
     Task,
     TaskRecord,
     Try,
@@ -38,6 +39,7 @@ from .errors import (
 from .rank import order, rank
 from .stamps import HybridClock, stamp_wall_s
 from .state import EntryId, State
+from .step import NO_BASE, ClaimId, lineage, step_key
 from .task import TaskState, claim_order
 from .updates import (
     EMPTY_UPDATE,
@@ -56,9 +58,11 @@ __all__ = [
     "ENTRY_BYTES_MAX",
     "KEY_BYTES_MAX",
     "NAME_BYTES_MAX",
+    "NO_BASE",
     "VALUE_DEPTH_MAX",
     "Change",
     "Claim",
+    "ClaimId",
     "CrdtError",
     "Delta",
     "Document",
@@ -80,6 +84,7 @@ __all__ = [
     "Record",
     "State",
     "StateVectorInvalid",
+    "Step",
     "Task",
     "TaskRecord",
     "TaskState",
@@ -92,6 +97,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_state_vector",
+    "lineage",
     "name_is_valid",
     "order",
     "pack_value",
@@ -99,5 +105,6 @@ __all__ = [
     "parse_update",
     "rank",
     "stamp_wall_s",
+    "step_key",
     "unpack_value",
 ]

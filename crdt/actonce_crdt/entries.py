@@ -10,6 +10,8 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "intent"    effect key  task, epoch, sink, body           about to be sent
     "receipt"   effect key  epoch, receipt                    the answer of the sink
     "doubt"     effect key  epoch, settled                    sent, perhaps: how that was settled
+    "step"      step key    task, epoch, number, base_epoch, base_author, base_number, name, before, result
+                                                              a part of the handler returned this
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
@@ -121,6 +123,28 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A named part of the handler of `task` returned `result`, as the `number`-th under the author's claim.
+
+    `base_*` say up to which step of which claim this one goes on ("" and 0 for none). `before` is a fingerprint of the
+    names started before it. A step without a name voids all that went before.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    task: str
+    epoch: int
+    number: int
+    base_epoch: int
+    base_author: str
+    base_number: int
+    name: str
+    before: str
+    result: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """An entry of a code that this version does not know; `data` is the whole entry, untouched."""
 
@@ -133,9 +157,9 @@ class Unknown:
 
 TaskRecord: TypeAlias = Task | Claim | Try | Done
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
-Record: TypeAlias = TaskRecord | EffectRecord | Unknown
+Record: TypeAlias = TaskRecord | EffectRecord | Step | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord
+_Known: TypeAlias = TaskRecord | EffectRecord | Step
 _Check: TypeAlias = Callable[[str, object], None]
 
 
@@ -188,6 +212,11 @@ def _blob(field: str, value: object) -> None:
         raise EntryInvalid(f"{field} must be bytes")
 
 
+def _maybe_name(field: str, value: object) -> None:
+    if value != "":
+        _name(field, value)
+
+
 def _text(field: str, value: object) -> None:
     if type(value) is not str:
         raise EntryInvalid(f"{field} must be text")
@@ -202,11 +231,14 @@ _CHECKS: Final[dict[str, _Check]] = {
     "key": _key, "stamp": _stamp, "author": _name, "kind": _key, "payload": _blob, "epoch": _count,
     "incarnation": _count, "attempt": _attempt, "retry_at_ms": _count, "error": _text, "ok": _flag, "result": _blob,
     "task": _key, "sink": _key, "body": _blob, "receipt": _blob, "settled": _settled,
+    "number": _attempt, "base_epoch": _count, "base_author": _maybe_name, "base_number": _count, "name": _text,
+    "before": _text,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
 _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
+    "step": Step,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {

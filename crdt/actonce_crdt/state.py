@@ -9,9 +9,9 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, task
+from . import effect, step, task
 from .effect import EffectState
-from .entries import Claim, Done, Doubt, Intent, Receipt, Record, Task, Try, Unknown, encode
+from .entries import Claim, Done, Doubt, Intent, Receipt, Record, Step, Task, Try, Unknown, encode
 from .packing import pack
 from .task import TaskState
 
@@ -30,7 +30,10 @@ class State:
     `canonical` and `history`, and change nothing else.
     """
 
-    __slots__ = ("_effect_entries", "_effects", "_effects_of", "_keys", "_task_entries", "_tasks", "_unknown")
+    __slots__ = (
+        *("_effect_entries", "_effects", "_effects_of", "_keys", "_task_entries", "_tasks", "_unknown"),
+        *("_step_entries", "_steps", "_steps_of"),
+    )
 
     def __init__(self) -> None:
         self._tasks: dict[str, TaskState] = {}
@@ -39,6 +42,9 @@ class State:
         self._task_entries: dict[str, dict[EntryId, Record]] = {}
         self._effect_entries: dict[str, dict[EntryId, Record]] = {}
         self._unknown: dict[str, dict[EntryId, Record]] = {}
+        self._steps: dict[str, Step] = {}
+        self._steps_of: dict[str, set[str]] = {}  # task id -> keys of its steps
+        self._step_entries: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
 
     @classmethod
@@ -80,6 +86,9 @@ class State:
             before = self._effects.get(key)
             raised = effect.lift(record)
             self._put_effect(key, raised if before is None else effect.join(before, raised))
+        elif isinstance(record, Step):
+            there = self._steps.get(key)
+            self._put_step(key, record if there is None else step.join(there, record))
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -103,18 +112,31 @@ class State:
         elif isinstance(record, _EFFECT_KINDS):
             raised = [effect.lift(one) for one in rest.values() if isinstance(one, _EFFECT_KINDS)]
             self._put_effect(key, reduce(effect.join, raised) if raised else None)
+        elif isinstance(record, Step):
+            steps = [one for one in rest.values() if isinstance(one, Step)]
+            self._put_step(key, reduce(step.join, steps) if steps else None)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
         return sorted(self._effects_of.get(task_id, ()))
 
+    @property
+    def steps(self) -> Mapping[str, Step]:
+        """Step key -> step: a live, read-only view."""
+        return MappingProxyType(self._steps)
+
+    def steps_of(self, task_id: str) -> Sequence[Step]:
+        """The steps of a task, of all its claims, by key."""
+        return [self._steps[key] for key in sorted(self._steps_of.get(task_id, ()))]
+
     def history(self, key: str) -> list[Record]:
-        """Every entry present for a task, those of its effects and of unknown kinds included, by (stamp, author)."""
+        """Every entry present for a task, its effects, steps and unknown kinds included, by (stamp, author)."""
         found = [*self._task_entries.get(key, _NOTHING).values(), *self._unknown.get(key, _NOTHING).values()]
         for name in self._effects_of.get(key, ()):
             found.extend(self._effect_entries[name].values())
             if name != key:
                 found.extend(self._unknown.get(name, _NOTHING).values())
+        found.extend(self.steps_of(key))
         return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
 
     def canonical(self) -> bytes:
@@ -124,6 +146,7 @@ class State:
             fields.update(encode(one) for one in (state.task, state.claim, state.tries, state.done) if one is not None)
         for raised in self._effects.values():
             fields.update(encode(one) for one in (raised.intent, raised.receipt, raised.doubt) if one is not None)
+        fields.update(encode(one) for one in self._steps.values())
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -131,6 +154,8 @@ class State:
     def _shelf(self, record: Record) -> dict[str, dict[EntryId, Record]]:
         if isinstance(record, Unknown):
             return self._unknown
+        if isinstance(record, Step):
+            return self._step_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:
@@ -151,3 +176,15 @@ class State:
                 del self._effects_of[old]
         if new is not None:
             self._effects_of.setdefault(new, set()).add(key)
+
+    def _put_step(self, key: str, after: Step | None) -> None:
+        """Replace a step, keeping the index of steps by task."""
+        before = self._steps.pop(key, None)
+        if before is not None:
+            keys = self._steps_of[before.task]
+            keys.discard(key)
+            if not keys:
+                del self._steps_of[before.task]
+        if after is not None:
+            self._steps[key] = after
+            self._steps_of.setdefault(after.task, set()).add(key)

@@ -14,6 +14,7 @@ from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnDoubt = Literal["resend", "skip"]
+OnChanged = Literal["fail", "restart", "keep"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -34,6 +35,8 @@ class TaskSpec:
     """When an effect may or may not have happened and its sink cannot be asked: see `Agent.task`."""
     example: Json = None
     """A payload to simulate with."""
+    on_changed: OnChanged = "fail"
+    """When remembered steps do not fit the handler: see `Agent.task`."""
 
     @property
     def is_async(self) -> bool:
@@ -59,6 +62,7 @@ class Agent:
         retries: int = 3,
         timeout: str | float | None = "10m",
         on_doubt: OnDoubt = "resend",
+        on_changed: OnChanged = "fail",
         example: Json = None,
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function as the handler of `kind`.
@@ -73,6 +77,10 @@ class Agent:
                 that can look up a key is always asked. Otherwise "resend" sends it again if the sink still refuses
                 repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again. Either way it
                 is listed as a doubt.
+            on_changed: the handler runs again, and the names and order of its steps are not those that are remembered,
+                as after an update of its code. "fail" gives the task up, and its outcome says which step; "restart"
+                forgets its steps and runs all of them again (effects that were made are still not made again);
+                "keep" uses whatever is remembered under a name, wherever it stands now.
             example: a payload that `actonce simulate` submits.
         """
         check_name("a kind of task", kind)
@@ -82,10 +90,12 @@ class Agent:
             raise ConfigError(f"retries={retries}: the number of further attempts cannot be negative")
         if on_doubt not in ("resend", "skip"):
             raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend' or 'skip'")
+        if on_changed not in ("fail", "restart", "keep"):
+            raise ConfigError(f"on_changed={on_changed!r}: use 'fail', 'restart' or 'keep'")
         timeout_s = None if timeout is None else parse_duration_s(timeout)
 
         def register(handler: Handler) -> Handler:
-            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt, example)
+            self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt, example, on_changed)
             return handler
 
         return register

@@ -28,6 +28,7 @@ from actonce.ownership import Member, View
 from actonce.peers import About
 from actonce.running import Gate, Run
 from actonce.settings import Settings
+from actonce.steps import Steps
 from actonce.world import Cancel, World
 from actonce_crdt import Claim, CrdtError
 
@@ -95,7 +96,8 @@ class Engine:
         self.claims = Claims(world, self.ledger, self.membership, self.executor, on_takeover=self._takeover)
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
-        self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
+        self.steps = Steps(self.ledger, self.membership, self.outbox)
+        self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor, self.steps)
         self.gossip = self._make_gossip()
         self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
         self._recovered = recovered

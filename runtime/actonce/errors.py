@@ -9,6 +9,7 @@
     ├── KeyReused              one key, two different payloads or effect bodies
     ├── NotSettled             this replica may not act or accept yet; it said why
     ├── TaskFailed             the task ended without a result: its last error
+    ├── StepsChanged           the steps that are remembered of a task do not fit its handler any more
     ├── EffectFailed           an effect was refused for good, or its retries are used up
     ├── GateClosed             an effect may not leave now: superseded, or out of contact
     ├── SinkError
@@ -65,6 +66,10 @@ class NotSettled(ActonceError):
 
 class TaskFailed(ActonceError):
     """The task ended without a result. The message is the handler's last error."""
+
+
+class StepsChanged(ActonceError):
+    """What is remembered of a task's steps does not fit its handler: other code, or one that is not deterministic."""
 
 
 class EffectFailed(ActonceError):

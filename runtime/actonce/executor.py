@@ -25,6 +25,8 @@ class Finished:
     error: str = ""
     final: bool = False
     """Another attempt could not end differently."""
+    again: bool = False
+    """The same attempt starts over at once, and does not count as another."""
 
 
 class Executor:
@@ -90,7 +92,11 @@ class Executor:
         del self.running[run.task]
         superseded, run.revoked = run.revoked, True  # a thread that outlived its attempt must not post any more
         if not superseded:
-            if how.result is not None or how.final or run.attempt > run.spec.retries:
+            if how.again and not self._leaving:
+                self._due[run.task] = run
+            elif how.again:
+                pass  # whoever takes it over starts over
+            elif how.result is not None or how.final or run.attempt > run.spec.retries:
                 self._write_done(run.task, run.epoch, how)
             else:
                 self._retry(run, how.error)

@@ -9,7 +9,7 @@ import anyio
 
 from actonce.context import Context, SyncContext
 from actonce.desk import Desk
-from actonce.errors import ActonceError, PayloadInvalid, PayloadTooLarge
+from actonce.errors import ActonceError, PayloadInvalid, PayloadTooLarge, StepsChanged
 from actonce.executor import Finished, printable
 from actonce.inbox import pack_payload
 from actonce.running import Run
@@ -24,7 +24,14 @@ async def run_handler(desk: Desk, run: Run) -> None:
     try:
         how = await _attempt(desk, run)
     finally:
-        desk.tell(lambda: desk.executor.finished(run, how))
+        desk.tell(lambda: _finish(desk, run, how))
+
+
+def _finish(desk: Desk, run: Run, how: Finished) -> None:
+    if how.again:
+        desk.steps.start_over(run)
+    desk.steps.forget(run)
+    desk.executor.finished(run, how)
 
 
 async def _attempt(desk: Desk, run: Run) -> Finished:
@@ -34,6 +41,9 @@ async def _attempt(desk: Desk, run: Run) -> Finished:
         return Finished(pack_payload("the result", value))
     except (PayloadInvalid, PayloadTooLarge) as error:
         return Finished(None, str(error), final=True)
+    except StepsChanged as error:
+        again = run.spec.on_changed == "restart"
+        return Finished(None, _describe(run, error), final=True, again=again)
     except TimeoutError as error:
         late = scope.cancelled_caught
         return Finished(None, f"timed out after {run.spec.timeout_s:g} s" if late else _describe(run, error))

@@ -17,6 +17,7 @@ from actonce_crdt import (
     Intent,
     Receipt,
     Record,
+    Step,
     Task,
     TaskState,
     Try,
@@ -225,6 +226,8 @@ def _words(record: Record) -> Iterator[str]:
             yield f"has the receipt of {record.key} (epoch {record.epoch})"
         case Doubt():
             yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
+        case Step():
+            yield f"finished step {record.name!r} (epoch {record.epoch})" if record.name else "forgot all steps"
         case _:
             yield f"wrote an entry that this version does not know: {record.code}"
 

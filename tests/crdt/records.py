@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from actonce_crdt import Claim, Done, Doubt, Intent, Receipt, Record, Task, Try, Unknown, encode
+from actonce_crdt import Claim, Done, Doubt, Intent, Receipt, Record, Step, Task, Try, Unknown, encode
 from actonce_crdt.packing import pack
 
 small = st.integers(0, 3)
@@ -12,6 +12,7 @@ stamps = st.integers(0, 3) | st.integers(0, (1 << 63) - 1)
 names = st.sampled_from(["a", "b", "node-1"])
 task_keys = st.sampled_from(["t1", "shared"])
 effect_keys = st.sampled_from(["e1", "shared"])
+step_keys = st.sampled_from(["s1", "shared"])
 blobs = st.binary(max_size=3)
 
 
@@ -43,6 +44,13 @@ def doubts(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Doub
     return st.builds(Doubt, keys, stamps, names, small, st.sampled_from(["found", "resent", "skipped", "open"]))
 
 
+def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
+    claim = (small, st.integers(1, 3), small, st.sampled_from(["", "a", "b"]), small)
+    return st.builds(
+        Step, keys, stamps, names, task_keys, *claim, st.sampled_from(["", "one", "two"]), st.just("f"), blobs
+    )
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
@@ -51,7 +59,7 @@ unknowns = st.builds(_unknown, task_keys, stamps, names, st.lists(small | st.tex
 
 task_records = st.one_of(tasks(), claims(), tries(), dones())
 effect_records = st.one_of(intents(), receipts(), doubts())
-records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, unknowns)
+records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, steps(), unknowns)
 
 
 def by_bytes(found: list[Record]) -> list[bytes]:

@@ -16,6 +16,7 @@ from actonce_crdt import (
     Intent,
     Receipt,
     Record,
+    Step,
     Task,
     Try,
     Unknown,
@@ -35,6 +36,10 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (Intent("e", 2, "a", "t", 3, "room", b"hi"), ("intent", "e", 2, "a", "t", 3, "room", b"hi")),
     (Receipt("e", 2, "a", 3, b"ok"), ("receipt", "e", 2, "a", 3, b"ok")),
     (Doubt("e", 2, "a", 3, "open"), ("doubt", "e", 2, "a", 3, "open")),
+    (
+        Step("t/3.a.1", 2, "a", "t", 3, 1, 2, "b", 4, "draft", "f", b"hi"),
+        ("step", "t/3.a.1", 2, "a", "t", 3, 1, 2, "b", 4, "draft", "f", b"hi"),
+    ),
 ]
 
 

@@ -21,6 +21,8 @@ def views(state: State) -> tuple[object, ...]:
         dict(state.effects),
         {key: list(state.effects_of(key)) for key in tasks},
         {key: state.history(key) for key in tasks},
+        dict(state.steps),
+        {key: list(state.steps_of(key)) for key in tasks},
         len(state),
     )
 
@@ -75,6 +77,7 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
             for record in (raised.intent, raised.receipt, raised.doubt)
             if record is not None
         ),
+        *state.steps.values(),
         *(record for record in present.values() if isinstance(record, Unknown)),
     ]
     rebuilt = State.fold(((9, clock), record) for clock, record in enumerate(winners))

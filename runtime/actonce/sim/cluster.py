@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import anyio
@@ -211,10 +211,17 @@ class Cluster:
         pid = world.process.pid
         self.history.add("begin", pid, world.name, run.task, run.epoch, run.attempt)
         try:
-            await run_handler(desk, run)
+            await run_handler(replace(desk, watch=self._watch(world)), run)
         finally:
             if not world.dead:
                 self.history.add("end", pid, world.name, run.task, run.epoch, int(run.revoked))
+
+    def _watch(self, world: SimWorld) -> Callable[[str, Run, str], None]:
+        def watch(what: str, run: Run, label: str) -> None:
+            if not world.dead:
+                self.history.add(what, world.process.pid, world.name, run.task, run.epoch, label)
+
+        return watch
 
     def _published(self, world: SimWorld, key: str, fence: int, body: Json) -> None:
         self.history.add("publish", world.process.pid, world.name, key, fence, pack_value(body).hex())

@@ -17,9 +17,9 @@ from typing import Any
 from actonce.agent import Agent
 from actonce.settings import LAN, Settings
 from actonce.sim import plan as faults
-from actonce.sim.checkers import LIVENESS, SAFETY
 from actonce.sim.cluster import Cluster, Feed, simulate
 from actonce.sim.plan import Mix, Plan, draw
+from actonce.sim.work_checkers import LIVENESS, SAFETY
 from actonce.sim.world import SimWorld
 from actonce_crdt import Json
 
