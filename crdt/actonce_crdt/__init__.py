@@ -6,17 +6,18 @@ Nothing here reads a clock, makes a random number, or does I/O: time and ids com
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
-    COUNT_MAX,
     ENTRY_BYTES_MAX,
-    KEY_BYTES_MAX,
-    NAME_BYTES_MAX,
+    Cancel,
     Claim,
     Done,
     Doubt,
     EffectRecord,
     Intent,
+    Mark,
+    Passed,
     Receipt,
     Record,
+    Reopen,
     Step,
     Task,
     TaskRecord,
@@ -24,7 +25,6 @@ from .entries import (
     Unknown,
     decode,
     encode,
-    name_is_valid,
 )
 from .errors import (
     CrdtError,
@@ -36,6 +36,7 @@ from .errors import (
     UpdateInvalid,
     ValueInvalid,
 )
+from .fields import AFTER_MAX, COUNT_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, PRIORITY_MAX, name_is_valid
 from .rank import order, rank
 from .stamps import HybridClock, stamp_wall_s
 from .state import EntryId, State
@@ -53,13 +54,16 @@ from .updates import (
 from .values import VALUE_DEPTH_MAX, Json, pack_value, unpack_value
 
 __all__ = [
+    "AFTER_MAX",
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",
     "KEY_BYTES_MAX",
     "NAME_BYTES_MAX",
     "NO_BASE",
+    "PRIORITY_MAX",
     "VALUE_DEPTH_MAX",
+    "Cancel",
     "Change",
     "Claim",
     "ClaimId",
@@ -79,9 +83,12 @@ __all__ = [
     "Intent",
     "Json",
     "Limits",
+    "Mark",
     "ParsedUpdate",
+    "Passed",
     "Receipt",
     "Record",
+    "Reopen",
     "State",
     "StateVectorInvalid",
     "Step",

@@ -3,52 +3,57 @@
 On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields]``:
 
     code        key         fields
-    "task"      task id     kind, payload                     somebody asked for this work
+    "task"      task id     kind, payload, priority, not_before_ms, after, needs_ok, parent
+                                                              somebody asked for this work
     "claim"     task id     epoch, incarnation                the author does it
     "try"       task id     epoch, attempt, retry_at_ms, error  an attempt failed
-    "done"      task id     epoch, ok, result                 finished: result, or error text when not ok
+    "done"      task id     epoch, ok, result, how            finished: result, or error text when not ok
+    "passed"    task id     epoch, deaths                     that claim's process ended before the task did
+    "cancel"    task id     epoch                             somebody called it off
+    "reopen"    task id     epoch, attempts, deaths           somebody wants it tried again
     "intent"    effect key  task, epoch, sink, body           about to be sent
     "receipt"   effect key  epoch, receipt                    the answer of the sink
     "doubt"     effect key  epoch, settled                    sent, perhaps: how that was settled
     "step"      step key    task, epoch, number, base_epoch, base_author, base_number, name, before, result
                                                               a part of the handler returned this
+    "mark"      schedule    slot                              all of its slots up to this one are settled
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
 header decodes to `Unknown` and is kept: a newer replica may have written it.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
+from . import fields as check
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
-from .stamps import STAMP_MAX
 
 ENTRY_BYTES_MAX: Final = 262_144
-KEY_BYTES_MAX: Final = 512
-NAME_BYTES_MAX: Final = 64
-COUNT_MAX: Final = (1 << 53) - 1
-"""Largest epoch, incarnation, attempt and unix millisecond: exact also in readers that know only doubles."""
-
-SETTLED: Final = frozenset({"found", "resent", "skipped", "open"})
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Work to do: `kind` names the handler, `payload` is `pack_value` of its argument."""
+    """Work to do: `kind` names the handler, `payload` is `pack_value` of its argument.
+
+    Of those that one replica may begin, the highest `priority` goes first. None begins before `not_before_ms` (unix
+    milliseconds), nor before all tasks of `after` have an outcome, which with `needs_ok` must be a result. `parent` is
+    the task whose handler asked for it, or "".
+    """
 
     key: str
     stamp: int
     author: str
     kind: str
     payload: bytes
+    priority: int = 0
+    not_before_ms: int = 0
+    after: tuple[str, ...] = ()
+    needs_ok: bool = True
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,10 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The task is over. `result` is `pack_value` of the returned value, or of the error text when not `ok`."""
+    """The task is over. `result` is `pack_value` of the returned value, or of the error text when not `ok`.
+
+    `how` is "" when its handler decided that, else a member of `HOWS`.
+    """
 
     key: str
     stamp: int
@@ -85,6 +93,43 @@ class Done:
     epoch: int
     ok: bool
     result: bytes
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The process that held the claim of this epoch ended, or left, before the task did.
+
+    `deaths` processes have died with this task so far: one that left is not counted.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    epoch: int
+    deaths: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Somebody called the task off, when claims up to this epoch were known."""
+
+    key: str
+    stamp: int
+    author: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Failures, cancellations and claims up to this epoch count no more; attempts and deaths count from these on."""
+
+    key: str
+    stamp: int
+    author: str
+    epoch: int
+    attempts: int
+    deaths: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +190,16 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Of the schedule named `key`, every slot up to this one (unix seconds) is settled and never begins again."""
+
+    key: str
+    stamp: int
+    author: str
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """An entry of a code that this version does not know; `data` is the whole entry, untouched."""
 
@@ -155,96 +210,33 @@ class Unknown:
     data: bytes
 
 
-TaskRecord: TypeAlias = Task | Claim | Try | Done
+TaskRecord: TypeAlias = Task | Claim | Try | Done | Passed | Cancel | Reopen
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
-Record: TypeAlias = TaskRecord | EffectRecord | Step | Unknown
+Record: TypeAlias = TaskRecord | EffectRecord | Step | Mark | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord | Step
-_Check: TypeAlias = Callable[[str, object], None]
-
-
-def name_is_valid(name: str) -> bool:
-    """Whether `name` may name a replica: ``[a-z0-9][a-z0-9._-]*``, at most `NAME_BYTES_MAX` bytes."""
-    return len(name) <= NAME_BYTES_MAX and _matches(name)
-
-
-@lru_cache(maxsize=4096)
-def _matches(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
-
-
-def _name(field: str, value: object) -> None:
-    if type(value) is not str or not name_is_valid(value):
-        raise EntryInvalid(f"{field} must be a name such as node-1, of at most {NAME_BYTES_MAX} bytes")
-
-
-def _key(field: str, value: object) -> None:
-    if type(value) is not str or not value:
-        raise EntryInvalid(f"{field} must be a text that is not empty")
-    # A character takes at most 4 bytes: most keys need no encoding to be measured.
-    if len(value) > KEY_BYTES_MAX // 4 and len(value.encode(errors="surrogatepass")) > KEY_BYTES_MAX:
-        raise EntryInvalid(f"{field} is longer than {KEY_BYTES_MAX} bytes")
-
-
-def _stamp(field: str, value: object) -> None:
-    if type(value) is not int or not 0 <= value <= STAMP_MAX:
-        raise EntryInvalid(f"{field} must be an integer from 0 to 2**63-1")
-
-
-def _count(field: str, value: object) -> None:
-    if type(value) is not int or not 0 <= value <= COUNT_MAX:
-        raise EntryInvalid(f"{field} must be an integer from 0 to 2**53-1")
-
-
-def _attempt(field: str, value: object) -> None:
-    _count(field, value)
-    if value == 0:
-        raise EntryInvalid(f"{field} counts from 1")
-
-
-def _flag(field: str, value: object) -> None:
-    if type(value) is not bool:
-        raise EntryInvalid(f"{field} must be true or false")
-
-
-def _blob(field: str, value: object) -> None:
-    if type(value) is not bytes:
-        raise EntryInvalid(f"{field} must be bytes")
-
-
-def _maybe_name(field: str, value: object) -> None:
-    if value != "":
-        _name(field, value)
-
-
-def _text(field: str, value: object) -> None:
-    if type(value) is not str:
-        raise EntryInvalid(f"{field} must be text")
-
-
-def _settled(field: str, value: object) -> None:
-    if type(value) is not str or value not in SETTLED:
-        raise EntryInvalid(f"{field} must be one of {', '.join(sorted(SETTLED))}")
-
-
-_CHECKS: Final[dict[str, _Check]] = {
-    "key": _key, "stamp": _stamp, "author": _name, "kind": _key, "payload": _blob, "epoch": _count,
-    "incarnation": _count, "attempt": _attempt, "retry_at_ms": _count, "error": _text, "ok": _flag, "result": _blob,
-    "task": _key, "sink": _key, "body": _blob, "receipt": _blob, "settled": _settled,
-    "number": _attempt, "base_epoch": _count, "base_author": _maybe_name, "base_number": _count, "name": _text,
-    "before": _text,
+_Known: TypeAlias = TaskRecord | EffectRecord | Step | Mark
+_CHECKS: Final[dict[str, check.Check]] = {
+    "key": check.key, "stamp": check.stamp, "author": check.name, "kind": check.key, "payload": check.blob,
+    "epoch": check.count, "incarnation": check.count, "attempt": check.attempt, "retry_at_ms": check.count,
+    "error": check.text, "ok": check.flag, "result": check.blob, "task": check.key, "sink": check.key,
+    "body": check.blob, "receipt": check.blob, "settled": check.settled, "number": check.attempt,
+    "base_epoch": check.count, "base_author": check.maybe_name, "base_number": check.count, "name": check.text,
+    "before": check.text, "priority": check.priority, "not_before_ms": check.count, "after": check.keys,
+    "needs_ok": check.flag, "parent": check.maybe_key, "how": check.how, "deaths": check.count,
+    "attempts": check.count, "slot": check.count,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
 _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
-    "step": Step,
+    "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen,
+    "mark": Mark,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
     kind: attrgetter(*(field.name for field in fields(kind))) for kind in _CODES
 }
-_FIELDS: Final[dict[str, tuple[tuple[str, _Check], ...]]] = {
+_FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {
     code: tuple((field.name, _CHECKS[field.name]) for field in fields(kind)) for code, kind in _TYPES.items()
 }
 
@@ -279,7 +271,7 @@ def decode(data: bytes) -> Record:
     if not isinstance(values, tuple) or len(values) < 1 + len(_HEADER):
         raise EntryInvalid("an entry is an array of code, key, stamp, author and fields")
     code, record = values[0], values[1:]
-    _name("code", code)
+    check.name("code", code)
     kind = _TYPES.get(code)
     if kind is None:
         return _unknown(code, record, data)
@@ -291,8 +283,8 @@ def _check(code: str, values: tuple[object, ...]) -> None:
     expected = _FIELDS[code]
     if len(values) != len(expected):
         raise EntryInvalid(f"{code} entry: {len(values)} fields instead of {len(expected)}")
-    for (field, check), value in zip(expected, values, strict=True):
-        check(field, value)
+    for (field, checked), value in zip(expected, values, strict=True):
+        checked(field, value)
 
 
 def _unknown(code: str, values: tuple[Any, ...], data: bytes) -> Unknown:

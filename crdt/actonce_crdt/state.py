@@ -11,14 +11,31 @@ from typing import TypeAlias
 
 from . import effect, step, task
 from .effect import EffectState
-from .entries import Claim, Done, Doubt, Intent, Receipt, Record, Step, Task, Try, Unknown, encode
+from .entries import (
+    Cancel,
+    Claim,
+    Done,
+    Doubt,
+    Intent,
+    Mark,
+    Passed,
+    Receipt,
+    Record,
+    Reopen,
+    Step,
+    Task,
+    Try,
+    Unknown,
+    encode,
+)
+from .lattice import greatest
 from .packing import pack
 from .task import TaskState
 
 EntryId: TypeAlias = tuple[int, int]
 """(client id, clock): names one entry of the document, for ever, on every replica."""
 
-_TASK_KINDS = (Task, Claim, Try, Done)
+_TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
 _NOTHING: Mapping[EntryId, Record] = {}
 
@@ -32,7 +49,7 @@ class State:
 
     __slots__ = (
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_task_entries", "_tasks", "_unknown"),
-        *("_step_entries", "_steps", "_steps_of"),
+        *("_mark_entries", "_marks", "_step_entries", "_steps", "_steps_of"),
     )
 
     def __init__(self) -> None:
@@ -45,6 +62,8 @@ class State:
         self._steps: dict[str, Step] = {}
         self._steps_of: dict[str, set[str]] = {}  # task id -> keys of its steps
         self._step_entries: dict[str, dict[EntryId, Record]] = {}
+        self._marks: dict[str, Mark] = {}
+        self._mark_entries: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
 
     @classmethod
@@ -89,6 +108,8 @@ class State:
         elif isinstance(record, Step):
             there = self._steps.get(key)
             self._put_step(key, record if there is None else step.join(there, record))
+        elif isinstance(record, Mark):
+            self._marks[key] = join_marks(self._marks.get(key), record)
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -115,6 +136,11 @@ class State:
         elif isinstance(record, Step):
             steps = [one for one in rest.values() if isinstance(one, Step)]
             self._put_step(key, reduce(step.join, steps) if steps else None)
+        elif isinstance(record, Mark):
+            del self._marks[key]
+            for one in rest.values():
+                assert isinstance(one, Mark)
+                self._marks[key] = join_marks(self._marks.get(key), one)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -124,6 +150,11 @@ class State:
     def steps(self) -> Mapping[str, Step]:
         """Step key -> step: a live, read-only view."""
         return MappingProxyType(self._steps)
+
+    @property
+    def marks(self) -> Mapping[str, Mark]:
+        """Schedule -> the newest of its slots up to which all are settled: a live, read-only view."""
+        return MappingProxyType(self._marks)
 
     def steps_of(self, task_id: str) -> Sequence[Step]:
         """The steps of a task, of all its claims, by key."""
@@ -143,10 +174,12 @@ class State:
         """Bytes that are equal exactly when two views are: every joined field and every unknown entry, sorted."""
         fields: set[bytes] = set()
         for state in self._tasks.values():
-            fields.update(encode(one) for one in (state.task, state.claim, state.tries, state.done) if one is not None)
+            parts = (state.task, state.claim, state.tries, state.done, state.passed, state.cancel, state.reopen)
+            fields.update(encode(one) for one in parts if one is not None)
         for raised in self._effects.values():
             fields.update(encode(one) for one in (raised.intent, raised.receipt, raised.doubt) if one is not None)
         fields.update(encode(one) for one in self._steps.values())
+        fields.update(encode(one) for one in self._marks.values())
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -156,6 +189,8 @@ class State:
             return self._unknown
         if isinstance(record, Step):
             return self._step_entries
+        if isinstance(record, Mark):
+            return self._mark_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:
@@ -188,3 +223,10 @@ class State:
         if after is not None:
             self._steps[key] = after
             self._steps_of.setdefault(after.task, set()).add(key)
+
+
+def join_marks(a: Mark | None, b: Mark) -> Mark:
+    """Least upper bound: the largest (slot, stamp, author). What is settled stays settled."""
+    joined = greatest(a, b, lambda mark: (mark.slot, mark.stamp, mark.author))
+    assert joined is not None
+    return joined

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from actonce.children import check_run, child_key
 from actonce.desk import Desk
-from actonce.errors import ConfigError, EffectFailed, KeyReused
+from actonce.errors import ConfigError, EffectFailed, KeyReused, TaskFailed, UnknownKind
 from actonce.inbox import pack_payload, task_id
+from actonce.patience import Patience
 from actonce.performing import Effect
+from actonce.readiness import make_terms
 from actonce.running import Run
 from actonce.stepping import Stepping, call, inside, within
 from actonce.world import RunAsync
-from actonce_crdt import Json, unpack_value
+from actonce_crdt import Done, Json, unpack_value
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A task that a handler asked for; `Context.gather` waits for it."""
+
+    id: str
 
 
 class Context:
@@ -21,6 +32,8 @@ class Context:
     def __init__(self, desk: Desk, run: Run) -> None:
         self._desk, self._run = desk, run
         self._steps = Stepping(desk, run)
+        self._children: dict[str, int] = {}
+        self.patience = Patience()
         self._posts: dict[str, int] = {}
         self._posting: set[str] = set()
         self._keys: set[str] = set()
@@ -75,6 +88,83 @@ class Context:
             return await self._steps.remember(label, before, value)
         finally:
             self._steps.ended(name)
+
+    async def spawn(
+        self,
+        kind: str,
+        payload: Json,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        delay: str | float | None = None,
+        after: Sequence[Child | str] = (),
+    ) -> Child:
+        """Ask for another task, which may run on any replica. A handler that runs again asks for the same one.
+
+        The payload that was recorded first is the one that counts. A child outlives its parent, whatever becomes of it.
+
+        Args:
+            key: names the child within the task; without one it is the position among its children, as with `post`.
+            priority, delay, after: as in `Replica.submit`.
+
+        Raises:
+            UnknownKind, PayloadInvalid, PayloadTooLarge: refused; nothing was stored.
+            GateClosed: another replica has the task, or it was cancelled.
+        """
+        return await self._spawn(kind, payload, key, inside.get(), priority, delay, after)
+
+    async def _spawn(
+        self,
+        kind: str,
+        payload: Json,
+        key: str | None,
+        step: str,
+        priority: int,
+        delay: str | float | None,
+        after: Sequence[Child | str],
+    ) -> Child:
+        desk, run = self._desk, self._run
+        if kind not in desk.agent.tasks:
+            known = ", ".join(sorted(desk.agent.tasks))
+            raise UnknownKind(f"agent {desk.agent.name!r} has no handler for {kind!r}; it has: {known}")
+        ids = [one.id if isinstance(one, Child) else one for one in after]
+        terms = make_terms(desk.world.wall(), priority=priority, delay=delay, after=ids)
+        if key is None:
+            self._children[step] = self._children.get(step, 0) + 1
+        name = f"{step}#{self._children[step]}" if key is None else key
+        task, packed = task_id(kind, child_key(self.task, name)), pack_payload("the payload", payload)
+
+        def add(reply: Callable[[int], None]) -> None:
+            check_run(run)
+            reply(desk.inbox.add(task, kind, packed, replace(terms, parent=self.task)))
+
+        await desk.ask(add)
+        return Child(task)
+
+    async def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Json]:
+        """The results of these tasks, in order, once all have an outcome.
+
+        While it waits, this handler holds no slot, so its children can run whatever the number of slots; and its
+        `timeout` stands still. It goes on when a slot is free.
+
+        Raises:
+            TaskFailed: one of them failed, was cancelled or set aside; with `return_exceptions` it takes the place of
+                that result instead.
+        """
+        ids = [one.id if isinstance(one, Child) else one for one in tasks]
+        with self.patience.waiting():
+            done: list[Done] = await self._desk.ask(
+                lambda reply: self._desk.children.gather(self._run, ids, reply)
+            )
+        check_run(self._run)
+        results: list[Any] = []
+        for task, outcome in zip(ids, done, strict=True):
+            value = unpack_value(outcome.result)
+            failure = None if outcome.ok else TaskFailed(f"task {task!r} failed: {value!s}")
+            if failure is not None and not return_exceptions:
+                raise failure
+            results.append(value if failure is None else failure)
+        return results
 
     async def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:
         """Make an effect, once, and return the sink's receipt.
@@ -157,6 +247,26 @@ class SyncContext:
             return self._run(lambda: steps.remember(label, before, value))
         finally:
             steps.ended(name)
+
+    def spawn(
+        self,
+        kind: str,
+        payload: Json,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        delay: str | float | None = None,
+        after: Sequence[Child | str] = (),
+    ) -> Child:
+        """As `Context.spawn`."""
+        step = inside.get()
+        child: Child = self._run(lambda: self._context._spawn(kind, payload, key, step, priority, delay, after))
+        return child
+
+    def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Json]:
+        """As `Context.gather`; blocks this thread."""
+        results: list[Json] = self._run(lambda: self._context.gather(*tasks, return_exceptions=return_exceptions))
+        return results
 
     def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:
         """As `Context.post`; blocks this thread until the effect is done."""

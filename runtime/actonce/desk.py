@@ -8,7 +8,9 @@ from typing import TypeVar
 
 from actonce.agent import Agent
 from actonce.asking import ask, wait
+from actonce.children import Children
 from actonce.executor import Executor
+from actonce.inbox import Inbox
 from actonce.outbox import Outbox
 from actonce.running import Gate, Run
 from actonce.settings import Settings
@@ -24,7 +26,7 @@ def unwatched(what: str, run: Run, label: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the hands may use of a replica. `outbox`, `executor`, `steps` are touched only inside `ask` and `tell`."""
+    """What the hands may use of a replica. From `outbox` to `children`: touched only inside `ask` and `tell`."""
 
     world: World
     settings: Settings
@@ -33,6 +35,8 @@ class Desk:
     outbox: Outbox
     executor: Executor
     steps: Steps
+    inbox: Inbox
+    children: Children
     watch: Callable[[str, Run, str], None] = unwatched
     """Told over at the hands what becomes of a step: "step begun", "step ran", "step finished", with its label."""
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from actonce.agent import Agent
+from actonce.children import Children
 from actonce.claims import Claims
 from actonce.deaths import Deaths
 from actonce.desk import Desk
@@ -23,9 +24,11 @@ from actonce.journal import Recovered, Row
 from actonce.ledger import Ledger
 from actonce.membership import Membership
 from actonce.messages import Announce, decode, encode
+from actonce.orders import Orders
 from actonce.outbox import Outbox
 from actonce.ownership import Member, View
 from actonce.peers import About
+from actonce.poison import Poison
 from actonce.running import Gate, Run
 from actonce.settings import Settings
 from actonce.steps import Steps
@@ -90,14 +93,22 @@ class Engine:
             on_unsettled=self._unsettled_again,
             note=self.note,
         )
+        self.poison = Poison(world.now, self.ledger, self.membership, restarted=not recovered.new)
         self.executor = Executor(
-            world, settings, agent, self.me, self.ledger, perform=lambda run: perform(self.desk, run), on_free=self.wake
+            *(world, settings, agent, self.me, self.ledger, self.poison),
+            perform=lambda run: perform(self.desk, run),
+            when_safe=lambda run, reply: self.outbox.when_safe(run, reply),
+            on_free=self.wake,
         )
-        self.claims = Claims(world, self.ledger, self.membership, self.executor, on_takeover=self._takeover)
+        mine = (self.ledger, self.membership, self.executor, self.poison)
+        self.claims = Claims(world, *mine, on_takeover=self._takeover)
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
+        self.orders = Orders(self.ledger, self.membership, self.inbox)
+        self.children = Children(self.inbox, self.executor)
         self.steps = Steps(self.ledger, self.membership, self.outbox)
-        self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor, self.steps)
+        acting = (self.outbox, self.executor, self.steps, self.inbox, self.children)
+        self.desk = Desk(world, settings, agent, self.gate, *acting)
         self.gossip = self._make_gossip()
         self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
         self._recovered = recovered
@@ -145,6 +156,7 @@ class Engine:
     def stop(self) -> None:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
+        self.poison.leaving(self.claims.open)
         self.ledger.when_durable(self.gossip.goodbye)
 
     def drain(self, idle: Callable[[], None]) -> None:
@@ -248,6 +260,7 @@ class Engine:
         self.wake()
 
     def _takeover(self, task: str, claim: Claim) -> None:
+        self.poison.taken_over(task, claim)
         self.note(f"takes {task} over from {claim.author} (incarnation {claim.incarnation}, epoch {claim.epoch})")
 
     def _ended(self, about: About, name: str) -> None:

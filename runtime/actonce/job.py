@@ -37,7 +37,7 @@ def _finish(desk: Desk, run: Run, how: Finished) -> None:
 async def _attempt(desk: Desk, run: Run) -> Finished:
     try:
         with anyio.fail_after(run.spec.timeout_s) as scope:
-            value = await _call(desk, run)
+            value = await _call(desk, run, scope)
         return Finished(pack_payload("the result", value))
     except (PayloadInvalid, PayloadTooLarge) as error:
         return Finished(None, str(error), final=True)
@@ -51,8 +51,9 @@ async def _attempt(desk: Desk, run: Run) -> Finished:
         return Finished(None, _describe(run, error))
 
 
-async def _call(desk: Desk, run: Run) -> Json:
+async def _call(desk: Desk, run: Run, scope: anyio.CancelScope) -> Json:
     context, payload = Context(desk, run), unpack_value(run.payload)
+    context.patience.scope = scope
     value: Json
     if run.spec.is_async:
         value = await run.spec.handler(context, payload)

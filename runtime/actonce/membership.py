@@ -137,6 +137,11 @@ class Membership:
             if self.settled:
                 self._drop(frozenset({member}), self.view.lingering - {member})
 
+    def only_silent(self, member: Member) -> bool:
+        """Whether we knew this process, and know nothing worse of it than that it fell silent."""
+        peer = self.peers.get(member.name)
+        return peer is not None and peer.member == member and member not in self._dead
+
     # Time
 
     def look(self, now: float) -> None:

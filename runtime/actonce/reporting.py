@@ -9,23 +9,33 @@ from typing import Any
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
+from actonce.readiness import waits
 from actonce_crdt import (
+    Cancel,
     Claim,
     Done,
     Doubt,
     EffectState,
     Intent,
+    Mark,
+    Passed,
     Receipt,
     Record,
+    Reopen,
     Step,
     Task,
     TaskState,
     Try,
+    Unknown,
     stamp_wall_s,
     unpack_value,
 )
 
 Facts = dict[str, Any]
+HOWS = {"": "failed", "aside": "set aside", "cancelled": "cancelled", "dropped": "dropped", "skipped": "skipped"}
+DEAD = ("failed", "set aside", "cancelled")
+TASK_STATES = ("open", "held", "running", "waiting", "done", "skipped", *DEAD, "dropped")
+"""Open: claimed by nobody. Held: for a time or other tasks. Waiting: for another attempt. The rest have an outcome."""
 
 
 def degraded(engine: Engine) -> list[str]:
@@ -66,7 +76,7 @@ def status(engine: Engine) -> Facts:
         "degraded": degraded(engine),
         "view": view_facts(membership.view),
         "replicas": [_self_facts(engine), *(_peer_facts(engine, peer) for _, peer in sorted(membership.peers.items()))],
-        "tasks": {name: states.count(name) for name in ("open", "running", "waiting", "done", "failed")},
+        "tasks": {name: states.count(name) for name in TASK_STATES},
         "effects": {name: effects.count(name) for name in ("posted", "under way", "skipped")},
         "doubts": sum(effect.doubt is not None for effect in ledger.state.effects.values()),
         "slots": {"all": engine.settings.slots, "free": engine.executor.free},
@@ -112,15 +122,14 @@ def view_facts(view: View) -> Facts:
 
 
 def task_state(engine: Engine, task: str, state: TaskState) -> str:
-    """One of: open (claimed by nobody), running, waiting (for another attempt), done, failed."""
+    """One of `TASK_STATES`."""
     if state.done is not None:
-        return "done" if state.done.ok else "failed"
-    if state.claim is None:
-        return "open"
-    claimant = Member(state.claim.author, state.claim.incarnation)
-    if claimant not in engine.membership.in_play():
-        return "open"
-    tried = state.tries is not None and state.tries.epoch == state.claim.epoch
+        return "done" if state.done.ok and not state.done.how else HOWS[state.done.how]
+    claim = state.standing
+    if claim is None or Member(claim.author, claim.incarnation) not in engine.membership.in_play():
+        held = state.task is not None and waits(state, engine.ledger.state.tasks, engine.world.wall() * 1000)
+        return "held" if held else "open"
+    tried = state.tries is not None and state.tries.epoch == claim.epoch
     return "waiting" if tried and task not in engine.executor.running else "running"
 
 
@@ -138,7 +147,7 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
         name = task_state(engine, task, state)
         if len(rows) >= limit:
             break
-        if state.task is not None and wanted in (None, name):
+        if state.task is not None and (wanted in (None, name) or (wanted == "dead" and name in DEAD)):
             claim = state.claim
             rows.append(
                 {
@@ -147,7 +156,8 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
                     "submitted": moment(stamp_wall_s(state.task.stamp)),
                     "claimed_by": claim.author if claim else None,
                     "epoch": claim.epoch if claim else None,
-                    "failed_attempts": state.tries.attempt if state.tries else 0,
+                    "failed_attempts": state.attempts,
+                    "deaths": state.deaths,
                     "result": unpack_value(state.done.result) if state.done else None,
                 }
             )
@@ -191,9 +201,24 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "result": unpack_value(state.done.result) if state.done else None,
         "rank": [f"{member.name}{'' if able(member.name) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
+        "held": _held(engine, state),
         "story": [_sentence(record) for record in engine.ledger.state.history(task)],
         "notes": [f"{moment(at)} {text}" for at, text in engine.notes if task in text],
     }
+
+
+def _held(engine: Engine, state: TaskState) -> str | None:
+    """What an open task waits for."""
+    if state.done is not None or state.task is None or state.standing is not None:
+        return None
+    tasks, now_s = engine.ledger.state.tasks, engine.world.wall()
+    wait = waits(state, tasks, now_s * 1000)
+    if wait is None:
+        return None
+    if wait.on:
+        known = wait.on in tasks and tasks[wait.on].task is not None
+        return f"waits for {wait.on}" + ("" if known else ", which is not known here")
+    return f"waits until {moment(wait.until_ms / 1000)}"
 
 
 def _ranking(task: str, members: frozenset[Member]) -> list[Member]:
@@ -219,7 +244,7 @@ def _words(record: Record) -> Iterator[str]:
         case Try():
             yield f"failed attempt {record.attempt} (epoch {record.epoch}): {record.error}"
         case Done():
-            yield f"{'finished it' if record.ok else 'gave it up'} (epoch {record.epoch})"
+            yield f"{'finished it' if record.ok else 'gave it up'} (epoch {record.epoch}) {record.how}".rstrip()
         case Intent():
             yield f"was about to post {record.key} to {record.sink} (epoch {record.epoch})"
         case Receipt():
@@ -228,8 +253,14 @@ def _words(record: Record) -> Iterator[str]:
             yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
         case Step():
             yield f"finished step {record.name!r} (epoch {record.epoch})" if record.name else "forgot all steps"
-        case _:
-            yield f"wrote an entry that this version does not know: {record.code}"
+        case Passed():
+            yield f"saw the process of epoch {record.epoch} end before the task did; deaths so far: {record.deaths}"
+        case Cancel():
+            yield "called it off"
+        case Reopen():
+            yield "asked for it to be tried again"
+        case Mark() | Unknown():
+            yield "wrote an entry that this version does not know"
 
 
 def moment(unix_s: float) -> str:

@@ -28,6 +28,8 @@ class Run:
     """Counted from 1 over all replicas."""
     claimed_at: float
     """When, on our clock, the claim was made. Whoever had the task before had stopped acting by then."""
+    last_attempt: int = 1
+    """The attempt after which a failure is the outcome."""
     revoked: bool = False
     """Somebody else has the task: no further effect may leave."""
     job: Cancel | None = None

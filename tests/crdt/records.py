@@ -4,7 +4,23 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from actonce_crdt import Claim, Done, Doubt, Intent, Receipt, Record, Step, Task, Try, Unknown, encode
+from actonce_crdt import (
+    Cancel,
+    Claim,
+    Done,
+    Doubt,
+    Intent,
+    Mark,
+    Passed,
+    Receipt,
+    Record,
+    Reopen,
+    Step,
+    Task,
+    Try,
+    Unknown,
+    encode,
+)
 from actonce_crdt.packing import pack
 
 small = st.integers(0, 3)
@@ -17,7 +33,9 @@ blobs = st.binary(max_size=3)
 
 
 def tasks(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Task]:
-    return st.builds(Task, keys, stamps, names, st.sampled_from(["reply", "post"]), blobs)
+    after = st.lists(task_keys, max_size=2).map(tuple)
+    terms = (st.integers(-2, 2), small, after, st.booleans(), st.sampled_from(["", "t1"]))
+    return st.builds(Task, keys, stamps, names, st.sampled_from(["reply", "post"]), blobs, *terms)
 
 
 def claims(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Claim]:
@@ -29,7 +47,19 @@ def tries(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Try]:
 
 
 def dones(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Done]:
-    return st.builds(Done, keys, stamps, names, small, st.booleans(), blobs)
+    return st.builds(Done, keys, stamps, names, small, st.booleans(), blobs, st.sampled_from(["", "aside"]))
+
+
+def passes(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Passed]:
+    return st.builds(Passed, keys, stamps, names, small, small)
+
+
+def cancels(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Cancel]:
+    return st.builds(Cancel, keys, stamps, names, small)
+
+
+def reopens(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Reopen]:
+    return st.builds(Reopen, keys, stamps, names, small, small, small)
 
 
 def intents(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Intent]:
@@ -51,15 +81,18 @@ def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
     )
 
 
+marks = st.builds(Mark, step_keys, stamps, names, small)
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
 
 unknowns = st.builds(_unknown, task_keys, stamps, names, st.lists(small | st.text(max_size=2), max_size=2))
 
-task_records = st.one_of(tasks(), claims(), tries(), dones())
+task_records = st.one_of(tasks(), claims(), tries(), dones(), passes(), cancels(), reopens())
 effect_records = st.one_of(intents(), receipts(), doubts())
-records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, steps(), unknowns)
+records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, steps(), marks, unknowns)
 
 
 def by_bytes(found: list[Record]) -> list[bytes]:

@@ -7,13 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actonce_crdt import (
+    Cancel,
     Claim,
     Done,
     Doubt,
     EffectState,
     Intent,
+    Passed,
     Receipt,
+    Reopen,
     Task,
+    TaskRecord,
     TaskState,
     Try,
     effect,
@@ -22,7 +26,7 @@ from actonce_crdt import (
     task,
 )
 
-from .records import claims, dones, doubts, intents, receipts, tasks, tries
+from .records import cancels, claims, dones, doubts, intents, passes, receipts, reopens, tasks, tries
 
 ONE = st.just("key")
 task_states = st.builds(
@@ -31,7 +35,10 @@ task_states = st.builds(
     st.none() | claims(ONE),
     st.none() | tries(ONE),
     st.none() | dones(ONE),
-)
+    st.none() | passes(ONE),
+    st.none() | cancels(ONE),
+    st.none() | reopens(ONE),
+).map(lambda state: task.join(state, TaskState()))  # in the form that joins have
 effect_states = st.builds(EffectState, st.none() | intents(ONE), st.none() | receipts(ONE), st.none() | doubts(ONE))
 
 
@@ -64,7 +71,7 @@ def test_any_order_of_joins_gives_the_same_state(states: list[TaskState]) -> Non
     assert len({reduce(task.join, some) for some in permutations(states)}) == 1
 
 
-def joined(*records: Task | Claim | Try | Done) -> TaskState:
+def joined(*records: TaskRecord) -> TaskState:
     return reduce(task.join, map(task.lift, records))
 
 
@@ -109,6 +116,22 @@ def test_a_success_outlives_a_failure() -> None:
     assert joined(success, failure).done == success
     later = Done("t", 1, "b", 2, True, pack_value("sent too"))
     assert joined(success, failure, later).done == later
+
+
+def test_a_reopened_task_has_no_failure_that_the_reopening_knew_of() -> None:
+    failure, cancel = Done("t", 1, "a", 3, False, pack_value("x"), "aside"), Cancel("t", 1, "a", 3)
+    state = joined(failure, cancel, Claim("t", 1, "a", 3, 1), Reopen("t", 2, "b", 3, 4, 2))
+    assert (state.done, state.cancel, state.standing, state.epoch) == (None, None, None, 3)
+    assert joined(failure, cancel, Reopen("t", 2, "b", 2, 0, 0)).done == failure
+    later = Done("t", 1, "a", 4, False, pack_value("y"))
+    assert joined(failure, Reopen("t", 2, "b", 3, 0, 0), later).done == later
+    success = Done("t", 1, "a", 1, True, pack_value("sent"))
+    assert joined(success, Reopen("t", 2, "b", 3, 0, 0)).done == success
+
+
+def test_attempts_and_deaths_count_from_the_reopening() -> None:
+    state = joined(Try("t", 1, "a", 3, 4, 0, "x"), Passed("t", 1, "a", 3, 3), Reopen("t", 2, "b", 3, 4, 2))
+    assert (state.attempts, state.deaths) == (0, 1)
 
 
 def test_every_resend_uses_the_first_recorded_body() -> None:

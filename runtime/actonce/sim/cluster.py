@@ -16,6 +16,7 @@ from actonce.engine import Engine
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
 from actonce.messages import Push, decode
+from actonce.readiness import make_terms
 from actonce.running import Run
 from actonce.settings import LAN, Settings
 from actonce.settling import Settled
@@ -178,6 +179,7 @@ class Cluster:
         self.history.add("started", world.process.pid, name)
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
+        self._watch_cancels(world, engine)
         world.transport.begin(Identity(name, engine.about.encode()), engine.gossip)
         world.guard(engine.start)
         for other in sorted(self.nodes):
@@ -222,6 +224,20 @@ class Cluster:
                 self.history.add(what, world.process.pid, world.name, run.task, run.epoch, label)
 
         return watch
+
+    def _watch_cancels(self, world: SimWorld, engine: Engine) -> None:
+        """Write down when a process has read that a task is called off, wherever that was ordered."""
+        changed = engine.claims.changed
+
+        def looked(keys: Iterable[str]) -> None:
+            keys = list(keys)
+            changed(keys)
+            for key in keys:
+                state = engine.ledger.state.tasks.get(key)
+                if state is not None and state.cancel is not None and not (state.done is not None and state.done.ok):
+                    self.history.add("cancel read", world.process.pid, world.name, key)
+
+        engine.claims.changed = looked  # type: ignore[method-assign]
 
     def _published(self, world: SimWorld, key: str, fence: int, body: Json) -> None:
         self.history.add("publish", world.process.pid, world.name, key, fence, pack_value(body).hex())
@@ -297,7 +313,7 @@ class Cluster:
         nodes = (self.nodes[name] for name in sorted(self.nodes))
         return [node.engine for node in nodes if node.engine and node.world and not node.world.dead]
 
-    def submit(self, name: str, kind: str, payload: Json, key: str) -> None:
+    def submit(self, name: str, kind: str, payload: Json, key: str, **terms: Any) -> None:
         """Submit without waiting; what gets acknowledged is remembered."""
         node = self.nodes[name]
         if node.world is None or node.engine is None:
@@ -308,7 +324,20 @@ class Cluster:
             self.acknowledged.append(submitted.task)
             self.history.add("acknowledged", 0, name, submitted.task)
 
-        node.world.guard(lambda: inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged))
+        made = make_terms(node.world.wall(), **terms)
+        node.world.guard(lambda: inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged, made))
+
+    def cancel(self, name: str, task: str) -> None:
+        """Order at this replica that the task be called off, if it knows the task."""
+        node = self.nodes[name]
+        if node.world is None or node.engine is None or task not in node.engine.ledger.state.tasks:
+            return
+        orders = node.engine.orders
+
+        def answered(word: str) -> None:
+            self.history.sometimes[word] += 1
+
+        node.world.guard(lambda: orders.cancel(task, answered))
 
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait in virtual time for a condition. False if it does not come true."""

@@ -49,6 +49,8 @@ class Scenario:
     loss: float = 0.0
     settings: Settings = LAN
     work: tuple[Work, ...] = (Work("reply", lambda number: {"n": number}),)
+    cancels: float = 0.0
+    """The share of tasks that is called off, at any replica, up to a second later."""
 
 
 @dataclass(slots=True)
@@ -172,6 +174,12 @@ class Run:
             world = self.cluster.nodes[name].world
             if world is not None and not world.dead:
                 self.cluster.submit(name, work.kind, work.payload(number), f"m{number}")
+        if self.scenario.cancels and self.rng.random() < self.scenario.cancels:
+            self._spawn(self._cancel(f"{work.kind}/m{number}"))
+
+    async def _cancel(self, task: str) -> None:
+        await asyncio.sleep(self.rng.uniform(0.0, 1.0))
+        self.cluster.cancel(self.rng.choice(self.names), task)
 
     # Faults
 

@@ -1,4 +1,4 @@
-"""What must hold of the work itself: steps. Checkers as in `checkers.py`; the tables of all of them."""
+"""What must hold of the work itself: steps, cancellations. Checkers as in `checkers.py`; the tables of all of them."""
 
 from __future__ import annotations
 
@@ -38,6 +38,25 @@ def steps_ran(cluster: Cluster) -> Iterator[str]:
                 yield f"{step.task}: step {step.name!r} is remembered by {step.author}, where it never ran"
 
 
+def cancelled_quiet(cluster: Cluster) -> Iterator[str]:
+    """No effect of a task passes the gate of a process that has read that the task was called off."""
+    tasks = checkers.effect_tasks(cluster)
+    read: dict[tuple[int, str], float] = {}
+    for event in cluster.history.of("cancel read"):
+        read.setdefault((event.pid, str(event.facts[1])), event.at)
+    known = [item for engine in cluster.live() for item in engine.ledger.state.tasks.items()]
+    reopened = {task for task, state in known if state.reopen is not None}
+    for event in cluster.history.of("publish"):
+        task = tasks.get(str(event.facts[1]), "")
+        since = read.get((event.pid, task))
+        if since is not None and event.at > since and task not in reopened:
+            name = event.facts[0]
+            yield (
+                f"{event.facts[1]}: left {name} at {event.at:.3f}, after {name} had read that it was cancelled "
+                f"at {since:.3f}"
+            )
+
+
 def _step(event: Event) -> tuple[str, str]:
     return str(event.facts[1]), str(event.facts[3])
 
@@ -51,5 +70,5 @@ def _started_over(cluster: Cluster) -> set[str]:
     return {step.task for engine in cluster.live() for step in engine.ledger.state.steps.values() if not step.name}
 
 
-SAFETY: tuple[Checker, ...] = (*checkers.SAFETY, steps_once, steps_ran)
+SAFETY: tuple[Checker, ...] = (*checkers.SAFETY, steps_once, steps_ran, cancelled_quiet)
 LIVENESS: tuple[Checker, ...] = checkers.LIVENESS
