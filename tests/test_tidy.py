@@ -33,10 +33,10 @@ PACKAGES = {
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "ownership"),
     ("journal", "messages", "settings", "world"),
-    ("agent", "http_sink", "http_stream", "loading", "sinks"),
+    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks"),
     ("asking", "ledger", "peers", "running"),
     ("deaths", "gossip", "membership", "settling"),
-    ("children", "claims", "executor", "inbox", "orders", "outbox", "poison", "readiness", "steps"),
+    ("children", "claims", "executor", "inbox", "orders", "outbox", "poison", "readiness", "scheduler", "steps"),
     ("context", "desk", "engine", "job", "patience", "performing", "stepping"),
     ("edge",),
     ("http_api", "replica", "reporting", "sim"),

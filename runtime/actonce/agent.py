@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from actonce.errors import ConfigError
+from actonce.schedule import Missed, Overlap, Rhythm, Schedule, check_rules, read_cron, read_every
 from actonce.sinks import Sink
 from actonce_crdt import Json
 
@@ -51,6 +52,7 @@ class Agent:
     name: str
     tasks: dict[str, TaskSpec] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name("an agent", self.name)
@@ -84,6 +86,17 @@ class Agent:
             example: a payload that `actonce simulate` submits.
         """
         check_name("a kind of task", kind)
+        return self._task(kind, retries, timeout, on_doubt, on_changed, example)
+
+    def _task(
+        self,
+        kind: str,
+        retries: int,
+        timeout: str | float | None,
+        on_doubt: OnDoubt,
+        on_changed: OnChanged,
+        example: Json = None,
+    ) -> Callable[[Handler], Handler]:
         if kind in self.tasks:
             raise ConfigError(f"two handlers for {kind!r}: {self.tasks[kind].handler.__name__} is already registered")
         if retries < 0:
@@ -96,6 +109,72 @@ class Agent:
 
         def register(handler: Handler) -> Handler:
             self.tasks[kind] = TaskSpec(kind, handler, retries, timeout_s, on_doubt, example, on_changed)
+            return handler
+
+        return register
+
+    def cron(
+        self,
+        line: str,
+        *,
+        name: str | None = None,
+        tz: str = "UTC",
+        missed: Missed = "once",
+        overlap: Overlap = "skip",
+        retries: int = 3,
+        timeout: str | float | None = "10m",
+        on_doubt: OnDoubt = "resend",
+        on_changed: OnChanged = "fail",
+    ) -> Callable[[Handler], Handler]:
+        """Run the decorated function at the times of a cron line, each of them once, whatever replicas there are.
+
+        The handler is called with a `Context` and ``{"slot": "2026-11-21T09:00:00Z"}``: the time that it stands for, in
+        UTC. Its task is called ``cron:{name}:{slot}``.
+
+        Args:
+            line: five fields, or six with the seconds first; or @hourly, @daily, @weekly, @monthly, @yearly.
+            name: of the schedule; that of the function by default. A new name is a new schedule.
+            tz: the zone whose local time the line speaks of.
+            missed: slots whose time passed while no replica was up, by more than a minute: "skip" them, do the newest
+                "once", or "all" of them, of which there are at most 100.
+            overlap: a slot comes while an earlier one is not over: "skip" it, "queue" it behind that one, or "allow"
+                both at once.
+            retries, timeout, on_doubt, on_changed: as for `task`.
+        """
+        check_rules(missed, overlap)
+        options = (retries, timeout, on_doubt, on_changed)
+        return self._schedule(read_cron(line, tz), name, missed, overlap, options)
+
+    def every(
+        self,
+        period: str | float,
+        *,
+        name: str | None = None,
+        missed: Missed = "skip",
+        overlap: Overlap = "skip",
+        retries: int = 3,
+        timeout: str | float | None = "10m",
+        on_doubt: OnDoubt = "resend",
+        on_changed: OnChanged = "fail",
+    ) -> Callable[[Handler], Handler]:
+        """As `cron`, every `period` (whole seconds, as 30 or "5m"), at its multiples since 1970."""
+        check_rules(missed, overlap)
+        options = (retries, timeout, on_doubt, on_changed)
+        return self._schedule(read_every(parse_duration_s(period), period), name, missed, overlap, options)
+
+    def _schedule(
+        self,
+        rhythm: Rhythm,
+        name: str | None,
+        missed: Missed,
+        overlap: Overlap,
+        options: tuple[int, str | float | None, OnDoubt, OnChanged],
+    ) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            made = Schedule(name if name is not None else handler.__name__, rhythm, missed, overlap)
+            check_name("a schedule", made.name)
+            self._task(made.kind, *options)(handler)
+            self.schedules[made.name] = made
             return handler
 
         return register

@@ -30,6 +30,7 @@ from actonce.ownership import Member, View
 from actonce.peers import About
 from actonce.poison import Poison
 from actonce.running import Gate, Run
+from actonce.scheduler import Scheduler
 from actonce.settings import Settings
 from actonce.steps import Steps
 from actonce.world import Cancel, World
@@ -105,10 +106,8 @@ class Engine:
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.orders = Orders(self.ledger, self.membership, self.inbox)
-        self.children = Children(self.inbox, self.executor)
-        self.steps = Steps(self.ledger, self.membership, self.outbox)
-        acting = (self.outbox, self.executor, self.steps, self.inbox, self.children)
-        self.desk = Desk(world, settings, agent, self.gate, *acting)
+        self.scheduler = Scheduler(world, agent, self.ledger, self.membership, self.inbox, self.note)
+        self.desk = self._make_desk()
         self.gossip = self._make_gossip()
         self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
         self._recovered = recovered
@@ -124,6 +123,11 @@ class Engine:
             self.settings.contact_window_s,
             self.world.process,
         )
+
+    def _make_desk(self) -> Desk:
+        steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
+        acting = (self.outbox, self.executor, steps, self.inbox, children)
+        return Desk(self.world, self.settings, self.agent, self.gate, *acting)
 
     def _make_gossip(self) -> Gossip:
         return Gossip(
@@ -219,6 +223,7 @@ class Engine:
             return
         self.gate.until = self.membership.act_until()
         if self.world.now() < self.gate.until:
+            self.scheduler.look()
             self.claims.pump()
         if self.membership.settled_durably:
             settled, self._wait_settled = self._wait_settled, []

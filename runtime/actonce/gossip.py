@@ -298,6 +298,7 @@ class Gossip:
             self._ledger.document.digest,
             news,
             tuple(sorted(name for name, peer in self._membership.peers.items() if peer.refuses)),
+            max(0.0, self._world.wall()),
         )
         if line.link.send(encode(beat)):
             line.told.update(news)

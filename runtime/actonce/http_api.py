@@ -27,7 +27,7 @@ ROWS_DEFAULT = 100
 ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 PAGES = (
-    "GET /status, /tasks, /posts, /explain/TASK, /result/TASK, /healthz, /readyz "
+    "GET /status, /tasks, /posts, /schedules, /explain/TASK, /result/TASK, /healthz, /readyz "
     "and POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK"
 )
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -62,6 +62,8 @@ class HttpApi:
                 return _answer(200, reporting.status(self._engine))
             case "GET", ["tasks"]:
                 return _answer(200, reporting.tasks(self._engine, request.query.get("state"), _limit(request)))
+            case "GET", ["schedules"]:
+                return _answer(200, reporting.schedules(self._engine))
             case "GET", ["posts"]:
                 return _answer(200, reporting.posts(self._engine, _limit(request)))
             case "GET", ["explain", task]:

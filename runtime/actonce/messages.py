@@ -26,6 +26,9 @@ CHUNKS_MAX = 4096
 
 ADDRESS_CHARS_MAX = 255
 
+WALL_S_MAX = 2.0**40
+"""Some 35,000 years."""
+
 CLIENTS_MAX = 65_536
 """Client ids in one heartbeat's changes of a state vector."""
 
@@ -46,6 +49,8 @@ class Heartbeat:
     read: Mapping[int, int]
     refused: tuple[str, ...] = ()
     """Names of replicas whose link was read to its end and whose address refuses: rule "certain death"."""
+    wall_s: float = 0.0
+    """What the sender's wall clock says, in unix seconds; 0 for nothing. For schedules only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,8 @@ Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye
 def encode(message: Message) -> bytes:
     """One frame. The caller splits it when it exceeds the transport's frame limit."""
     match message:
-        case Heartbeat(sent, echo, view, digest, read, refused):
-            body: list[Any] = [1, sent, echo, view, digest, dict(read), list(refused)]
+        case Heartbeat(sent, echo, view, digest, read, refused, wall_s):
+            body: list[Any] = [1, sent, echo, view, digest, dict(read), list(refused), wall_s]
         case Announce(view, settled, leaving, addresses):
             rows = [_members(view.members), _members(view.lingering)]
             body = [2, view.number, *rows, settled, leaving, list(addresses)]
@@ -128,11 +133,12 @@ def decode(frame: bytes) -> Message:
     try:
         body = msgpack.unpackb(frame, strict_map_key=False)
         match body:
-            case [1, float(sent), float(echo), int(view), bytes(digest), dict(read), list(refused)]:
+            case [1, float(sent), float(echo), int(view), bytes(digest), dict(read), list(refused), float(wall_s)]:
+                _check(0 <= wall_s <= WALL_S_MAX)
                 _check(len(digest) == 16 and len(read) <= CLIENTS_MAX and len(refused) <= MEMBERS_MAX)
                 _check(all(_is_count(client) and _is_count(clock) for client, clock in read.items()))
                 _check(all(isinstance(name, str) for name in refused))
-                return Heartbeat(sent, echo, view, digest, read, tuple(refused))
+                return Heartbeat(sent, echo, view, digest, read, tuple(refused), wall_s)
             case [2, int(number), list(members), list(lingering), bool(settled), bool(leaving), list(addresses)]:
                 _check(0 <= number <= VIEW_NUMBER_MAX)
                 _check(len(addresses) <= MEMBERS_MAX and all(_is_address(a) for a in addresses))

@@ -96,6 +96,9 @@ class Peer:
     """Client ids of which it has read more than we have."""
     behind_since: float = math.inf
     digest: bytes = b""
+    wall_s: float = 0.0
+    """What its wall clock said in its last heartbeat, which came at `wall_at`."""
+    wall_at: float = 0.0
 
     ended: bool = False
     """Its link was read to its end, and has not come back."""
@@ -111,6 +114,7 @@ class Peer:
         """Take a heartbeat; `mine` is our own state vector."""
         self.their_sent = max(self.their_sent, beat.sent)
         self.refused = frozenset(beat.refused)
+        self.wall_s, self.wall_at = beat.wall_s, now
         if self.echoed < beat.echo <= now:
             self.echoed = beat.echo
             self.round_trips += 1

@@ -10,6 +10,8 @@ from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
 from actonce.readiness import waits
+from actonce.schedule import slot_text
+from actonce.scheduler import mesh_wall
 from actonce_crdt import (
     Cancel,
     Claim,
@@ -185,6 +187,28 @@ def posts(engine: Engine, limit: int) -> list[Facts]:
     return rows
 
 
+def schedules(engine: Engine) -> list[Facts]:
+    """Schedules by name: rules, next slot, and the mark up to which all slots are settled."""
+    rows: list[Facts] = []
+    wall = mesh_wall(engine.world, engine.membership)
+    for name, schedule in sorted(engine.agent.schedules.items()):
+        mark = engine.ledger.state.marks.get(name)
+        members, able = engine.membership.in_play(), engine.membership.able(schedule.kind)
+        keeper = owner(schedule.kind, members, able)
+        rows.append(
+            {
+                "schedule": name,
+                "when": schedule.rhythm.describe(),
+                "missed": schedule.missed,
+                "overlap": schedule.overlap,
+                "next": slot_text(next(schedule.rhythm.slots(int(wall)))),
+                "settled_up_to": slot_text(mark.slot) if mark is not None else None,
+                "kept_by": keeper.name if keeper else None,
+            }
+        )
+    return rows
+
+
 def explain(engine: Engine, task: str) -> Facts | None:
     """The story of a task: who claimed what, when, why. None for a task that is not known here."""
     state = engine.ledger.state.tasks.get(task)
@@ -259,7 +283,9 @@ def _words(record: Record) -> Iterator[str]:
             yield "called it off"
         case Reopen():
             yield "asked for it to be tried again"
-        case Mark() | Unknown():
+        case Mark():
+            yield f"settled all slots up to {slot_text(record.slot)}"
+        case Unknown():
             yield "wrote an entry that this version does not know"
 
 

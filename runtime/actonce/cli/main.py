@@ -25,6 +25,7 @@ for command in (
     show.status,
     show.tasks,
     show.posts,
+    show.schedules,
     show.explain,
     order.cancel,
     order.retry,

@@ -65,6 +65,14 @@ def posts(limit: int, at: str, secret_file: Path | None, as_json: bool) -> None:
     print_rows(rows, ("effect", "state", "doubt", "sink", "by", "body", "receipt"), as_json)
 
 
+@click.command(epilog="Example: actonce schedules")
+@asking
+def schedules(at: str, secret_file: Path | None, as_json: bool) -> None:
+    """List schedules: when they are due, their rules, their next slot, up to where all slots are settled."""
+    rows = Client(at, secret_file).get("/schedules")
+    print_rows(rows, ("schedule", "when", "missed", "overlap", "next", "settled_up_to", "kept_by"), as_json)
+
+
 @click.command(epilog="Example: actonce explain reply/message-1")
 @click.argument("task")
 @asking

@@ -163,11 +163,13 @@ class Run:
 
     async def _submit_all(self) -> None:
         """Spread over the time; each task on a random part of the replicas, as relays and webhooks deliver."""
-        for _ in range(self.scenario.tasks):
+        for _ in range(self.scenario.tasks if self.scenario.work else 0):
             await asyncio.sleep(self.rng.uniform(0, 2 * self.scenario.seconds / self.scenario.tasks))
             self._submit(self.rng.randint(1, len(self.names)))
 
     def _submit(self, copies: int) -> None:
+        if not self.scenario.work:
+            return
         number, self.numbers = self.numbers, self.numbers + 1
         work = self.scenario.work[number % len(self.scenario.work)]
         for name in self.rng.sample(self.names, copies):
