@@ -7,7 +7,7 @@ since cannot tell silence from death, and counts it.) Nor is one counted under w
 effect intended, or children waited for: a long task may see any number of crashes as long as it gets on.
 
 A handler usually starts before its claim is on disk. Of a process that dies that fast nobody would ever hear: so
-what was open when a process was lost or this one started, and what comes in shortly after, is a *suspect*, whose
+what was open when a process died or this one restarted, and what comes in shortly after, is a *suspect*, whose
 handler starts only once its claim is on disk and read by every replica in play. So one death at most goes uncounted,
 of a task that kills its process within a millisecond.
 
@@ -28,7 +28,7 @@ from actonce_crdt import Claim, Passed, TaskState
 DEATHS_MAX = 3
 """A task that was running when so many processes died is set aside."""
 ALERT_S = 10.0
-"""After a process was lost, or this one restarted, so long every task is a suspect: it may be what killed it."""
+"""After a process died, or this one restarted, so long every task is a suspect: it may be what killed it."""
 APART_S = 5.0
 """How long a task that saw one process die runs before another one that did may begin beside it."""
 
@@ -50,17 +50,21 @@ class Poison:
 
     def __init__(self, now: Callable[[], float], ledger: Ledger, membership: Membership, *, restarted: bool) -> None:
         self._now, self._ledger, self._membership = now, ledger, membership
-        self._alert_until = now() + ALERT_S if restarted else -math.inf
-        self._members: frozenset[Member] | None = None
+        self._restarted = restarted
+        self._alert_until = -math.inf
+        self._members: frozenset[Member] = frozenset()
+        self._left: set[Member] = set()
         self._suspects: set[str] = set()
 
     def look(self, members: frozenset[Member], tasks: Iterable[str]) -> None:
-        """These members are in play, these tasks open."""
-        if self._members is None or self._members - members:
+        """These members are in play, these tasks open. Called at least whenever the former change."""
+        peers = self._membership.peers.values()
+        self._left |= {peer.member for peer in peers if peer.leaving}
+        lost = self._members - members - self._left
+        if any(not self._membership.only_silent(member) for member in lost) or self._restarted:
             self._suspects.update(tasks)
-        if self._members is not None and self._members - members:
             self._alert_until = self._now() + ALERT_S
-        self._members = members
+        self._members, self._restarted = members, False
 
     def is_suspect(self, task: str) -> bool:
         """Whether its claim must be known to all before its handler starts."""

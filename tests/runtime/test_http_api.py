@@ -206,6 +206,7 @@ def test_the_pages() -> None:
             status, rows = await api.ask("GET", "/tasks", query={"limit": limit, "state": "done"})
             assert (status, len(rows)) == (200, count), limit
         assert await api.ask("GET", "/posts") == (200, [])
+        assert await api.ask("GET", "/schedules") == (200, [])
         status, story = await api.ask("GET", "/explain/echo/k")
         assert (status, story["state"]) == (200, "done")
         assert (await api.ask("GET", "/explain/echo/x"))[0] == 404
