@@ -92,6 +92,7 @@ class Executor:
         attempt = state.attempt + 1
         last = state.reopen.attempts if state.reopen else 0
         run = Run(task, spec, state.task.payload, epoch, attempt, self._world.now(), last + spec.retries + 1)
+        run.reopened = state.reopen is not None
         self.running[task] = run
         if self._poison.is_suspect(task):
             self._when_safe(run, lambda: self._begin(run))

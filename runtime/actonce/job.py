@@ -42,7 +42,7 @@ async def _attempt(desk: Desk, run: Run) -> Finished:
     except (PayloadInvalid, PayloadTooLarge) as error:
         return Finished(None, str(error), final=True)
     except StepsChanged as error:
-        again = run.spec.on_changed == "restart"
+        again = run.spec.on_changed == "restart" or run.reopened  # whoever asks for it again, has seen the outcome
         return Finished(None, _describe(run, error), final=True, again=again)
     except TimeoutError as error:
         late = scope.cancelled_caught

@@ -30,6 +30,8 @@ class Run:
     """When, on our clock, the claim was made. Whoever had the task before had stopped acting by then."""
     last_attempt: int = 1
     """The attempt after which a failure is the outcome."""
+    reopened: bool = False
+    """Somebody ordered that it be tried again."""
     revoked: bool = False
     """Somebody else has the task: no further effect may leave."""
     job: Cancel | None = None

@@ -58,6 +58,8 @@ class _Memory:
     base_number: int
     number: int
     """Of the last step recorded under this claim."""
+    is_read: bool
+    """All that it inherits is known to every member in play."""
     asked: set[str] = field(default_factory=set)
 
 
@@ -73,10 +75,16 @@ class Steps:
         memory = self._memories.get(run.task)
         if memory is None or memory.run is not run:
             memory = self._memories[run.task] = self._recall(run)
-            if memory.steps:
-                self._outbox.when_all_read(run, lambda: self._decide(run, memory, name, before, reply))
-                return
-        self._decide(run, memory, name, before, reply)
+        if memory.is_read:
+            self._decide(run, memory, name, before, reply)
+        else:
+            known = memory
+
+            def read() -> None:
+                known.is_read = True
+                self._decide(run, known, name, before, reply)
+
+            self._outbox.when_all_read(run, read)
 
     def _decide(self, run: Run, memory: _Memory, name: str, before: str, reply: Callable[[Plan], None]) -> None:
         step = memory.steps.get(name)
@@ -125,7 +133,7 @@ class Steps:
         elif steps:
             base, base_number = (steps[-1].epoch, steps[-1].author), steps[-1].number
         number = max((step.number for step in own), default=0)
-        return _Memory(run, {step.name: step for step in steps}, base, base_number, number)
+        return _Memory(run, {step.name: step for step in steps}, base, base_number, number, is_read=not steps)
 
     def _record(self, memory: _Memory, name: str, before: str, result: bytes) -> Step:
         run, me = memory.run, self._membership.me.name

@@ -13,7 +13,7 @@ from actonce.errors import ActonceError
 from actonce.settings import PAYLOAD_BYTES_MAX
 from actonce.sim.cluster import FeedSink
 from actonce.sim.world import SimWorld
-from actonce_crdt import Json
+from actonce_crdt import Json, unpack_value
 
 from .lab import Lab, run, turns
 
@@ -95,6 +95,21 @@ def test_changed_code_gives_up_and_says_why(then: list[str], says: str) -> None:
     ok, error = booked(book, "book", then)
     assert (ok, error) == (False, f"StepsChanged: {says}")
     assert book.ran == ["one", "two"]
+
+
+def test_changed_code_starts_over_when_somebody_orders_a_retry() -> None:
+    async def scenario() -> None:
+        book, answers = Book(), list[str]()
+        lab = Lab(book.agent)
+        engine = await lab.form()
+        assert (await lab.outcome("book", ["one", "other"]))[0] is False
+        engine.orders.retry("book/k", answers.append)
+        await lab.sure(lambda: bool(answers) and not engine.claims.open)
+        done = lab.state("book/k").done
+        assert done is not None
+        assert (done.ok, unpack_value(done.result)) == (True, ["one 3", "other 4"])
+
+    run(scenario)
 
 
 def test_changed_code_starts_over_if_so_declared() -> None:
