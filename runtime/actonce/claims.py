@@ -63,18 +63,20 @@ class Claims:
         elif self._executor.has(task) and state.cancel is not None:
             self._executor.cancel(task)
             return
-        self._ready.discard(task)
         if state.done is not None:
             self.open.pop(task, None)
             self._poison.over(task)
+            self._ready.discard(task)
             self._ready.ended(task)
         elif state.task is not None:
             self.open[task] = None
             wait = waits(state, self._ledger.state.tasks, self._world.wall() * 1000)
+            if wait is None and self._is_ours(task, state.task.kind, state):
+                self._ready.put(task, state.task.priority)
+                return
+            self._ready.discard(task)
             if wait is not None:
                 self._ready.hold(task, wait)
-            elif self._is_ours(task, state.task.kind, state):
-                self._ready.put(task, state.task.priority)
 
     def _is_ours(self, task: str, kind: str, state: TaskState) -> bool:
         """We own it, and nobody who may be alive has claimed it."""

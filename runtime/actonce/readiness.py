@@ -17,6 +17,8 @@ from actonce.errors import ConfigError, PayloadInvalid
 from actonce.world import Cancel, World
 from actonce_crdt import AFTER_MAX, COUNT_MAX, PRIORITY_MAX, Task, TaskState
 
+STALE_MAX = 1_000
+"""Entries of the heap that mean nothing any more, beside as many as there are others."""
 LOOK_S_MAX = 60.0
 """A task that waits for a time is looked at again at least this often: wall clocks are set."""
 
@@ -122,7 +124,12 @@ class Readiness:
         return len(self._ready)
 
     def put(self, task: str, priority: int) -> None:
-        """It may begin."""
+        """It may begin. One that may already keeps its place."""
+        if task in self._ready:
+            return
+        if len(self._heap) > 2 * len(self._ready) + STALE_MAX:
+            self._heap = [entry for entry in self._heap if self._ready.get(entry[2]) == entry[1]]
+            heapq.heapify(self._heap)
         self._count += 1
         self._ready[task] = self._count
         heapq.heappush(self._heap, (-priority, self._count, task))
