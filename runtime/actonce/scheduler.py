@@ -52,6 +52,8 @@ class _Progress:
     missed: deque[int] = field(default_factory=deque)
     open: list[int] = field(default_factory=list)
     """Slots after the mark that are neither over nor skipped, in order."""
+    unknown: list[int] = field(default_factory=list)
+    """Of these the ones that nobody has begun, as far as we know."""
     marked_at: float = float("-inf")
 
 
@@ -93,10 +95,11 @@ class Scheduler:
         if progress.cursor < mark.slot:
             progress.cursor, progress.ahead = mark.slot, None
         self._advance(progress, wall)
+        tasks = self._ledger.state.tasks
+        progress.unknown = [slot for slot in progress.unknown if schedule.task(slot) not in tasks]
         if ours:
-            for slot in progress.open:
-                if schedule.task(slot) not in self._ledger.state.tasks:
-                    self._begin(progress, slot)
+            for slot in progress.unknown:
+                self._begin(progress, slot)
         self._settle(progress, mark, ours)
 
     def _advance(self, progress: _Progress, wall: float) -> None:
@@ -114,10 +117,12 @@ class Scheduler:
                 progress.missed.append(slot)
             else:
                 insort(progress.open, slot)
+                insort(progress.unknown, slot)
         if progress.next_slot > wall and progress.missed:
             self._note(f"schedule {progress.schedule.name} makes up for {len(progress.missed)} missed slots")
             while progress.missed:
-                insort(progress.open, progress.missed.popleft())
+                insort(progress.open, progress.missed[0])
+                insort(progress.unknown, progress.missed.popleft())
 
     def _begin(self, progress: _Progress, slot: int) -> None:
         schedule = progress.schedule
