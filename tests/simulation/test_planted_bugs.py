@@ -104,7 +104,7 @@ FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
     ("grace_too_short", 3, MIXED, ANY_DOUBLE),
     ("grace_off", 3, MIXED, ANY_DOUBLE),
     ("promise_not_needed", 6, PAUSES, "had taken it over"),
-    ("admission_not_needed", 2, PAUSED_IN_TURN, "had taken it over"),
+    ("admission_not_needed", 4, PAUSED_IN_TURN, "had taken it over"),
     ("closure_off", 2, BRIDGE, ANY_DOUBLE),
     ("epoch_not_raised", 3, UNSENT, r"epoch \d+ ran on"),
     ("tie_break_by_arrival", 2, SIDES, "not the fold"),
