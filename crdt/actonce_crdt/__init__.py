@@ -6,28 +6,28 @@ Nothing here reads a clock, makes a random number, or does I/O: time and ids com
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
-    COUNT_MAX,
     ENTRY_BYTES_MAX,
-    KEY_BYTES_MAX,
-    NAME_BYTES_MAX,
-    VOTERS_MAX,
+    Cancel,
     Claim,
     Done,
     Doubt,
     EffectRecord,
     Grant,
     Intent,
+    Mark,
+    Passed,
     Receipt,
     Record,
     Release,
+    Reopen,
     Roster,
+    Step,
     Task,
     TaskRecord,
     Try,
     Unknown,
     decode,
     encode,
-    name_is_valid,
 )
 from .errors import (
     CrdtError,
@@ -39,10 +39,20 @@ from .errors import (
     UpdateInvalid,
     ValueInvalid,
 )
+from .fields import (
+    AFTER_MAX,
+    COUNT_MAX,
+    KEY_BYTES_MAX,
+    NAME_BYTES_MAX,
+    PRIORITY_MAX,
+    VOTERS_MAX,
+    name_is_valid,
+)
 from .rank import order, rank
 from .roster import RosterState
 from .stamps import HybridClock, stamp_wall_s
 from .state import EntryId, State
+from .step import NO_BASE, ClaimId, lineage, step_key
 from .task import TaskState, claim_order
 from .updates import (
     EMPTY_UPDATE,
@@ -56,15 +66,20 @@ from .updates import (
 from .values import VALUE_DEPTH_MAX, Json, pack_value, unpack_value
 
 __all__ = [
+    "AFTER_MAX",
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",
     "KEY_BYTES_MAX",
     "NAME_BYTES_MAX",
+    "NO_BASE",
+    "PRIORITY_MAX",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
+    "Cancel",
     "Change",
     "Claim",
+    "ClaimId",
     "CrdtError",
     "Delta",
     "Document",
@@ -82,14 +97,18 @@ __all__ = [
     "Intent",
     "Json",
     "Limits",
+    "Mark",
     "ParsedUpdate",
+    "Passed",
     "Receipt",
     "Record",
     "Release",
+    "Reopen",
     "Roster",
     "RosterState",
     "State",
     "StateVectorInvalid",
+    "Step",
     "Task",
     "TaskRecord",
     "TaskState",
@@ -102,6 +121,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_state_vector",
+    "lineage",
     "name_is_valid",
     "order",
     "pack_value",
@@ -109,5 +129,6 @@ __all__ = [
     "parse_update",
     "rank",
     "stamp_wall_s",
+    "step_key",
     "unpack_value",
 ]

@@ -19,8 +19,9 @@ from typing import Any
 
 from pycrdt import Doc
 
-from .entries import ENTRY_BYTES_MAX, name_is_valid
+from .entries import ENTRY_BYTES_MAX
 from .errors import DocumentPoisoned, EntryInvalid, EntryTooLarge, UpdateInvalid
+from .fields import name_is_valid
 from .state import EntryId
 from .updates import (
     DEFAULT_LIMITS,

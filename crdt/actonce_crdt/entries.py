@@ -3,10 +3,15 @@
 On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields]``:
 
     code        key         fields
-    "task"      task id     kind, payload                     somebody asked for this work
-    "claim"     task id     epoch, incarnation                the author does it
+    "task"      task id     kind, payload, priority, not_before_ms, after, needs_ok, parent
+                                                              somebody asked for this work
+    "claim"     task id     epoch, incarnation, holder,       the author does it, or has the holder do it
+                            holder_incarnation
     "try"       task id     epoch, attempt, retry_at_ms, error  an attempt failed
-    "done"      task id     epoch, ok, result                 finished: result, or error text when not ok
+    "done"      task id     epoch, ok, result, how            finished: result, or error text when not ok
+    "passed"    task id     epoch, deaths                     that claim's process ended before the task did
+    "cancel"    task id     epoch                             somebody called it off
+    "reopen"    task id     epoch, attempts, deaths           somebody wants it tried again
     "intent"    effect key  task, epoch, sink, body           about to be sent
     "receipt"   effect key  epoch, receipt                    the answer of the sink
     "doubt"     effect key  epoch, settled                    sent, perhaps: how that was settled
@@ -15,46 +20,46 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "release"   task id     epoch, incarnation                the author acts under no claim up to this epoch any more
     "roster"    version     act, ballot, journal, voters,     one step of deciding who votes (see `roster`)
                             over
+    "step"      step key    task, epoch, number, base_epoch, base_author, base_number, name, before, result
+                                                              a part of the handler returned this
+    "mark"      schedule    slot                              all of its slots up to this one are settled
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
 header decodes to `Unknown` and is kept: a newer replica may have written it.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
+from . import fields as check
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
-from .stamps import STAMP_MAX
 
 ENTRY_BYTES_MAX: Final = 262_144
-KEY_BYTES_MAX: Final = 512
-NAME_BYTES_MAX: Final = 64
-COUNT_MAX: Final = (1 << 53) - 1
-"""Largest epoch, incarnation, attempt and unix millisecond: exact also in readers that know only doubles."""
-
-ACTS: Final = frozenset({"propose", "promise", "offer", "accept", "active"})
-VOTERS_MAX: Final = 64
-"""Voters in one roster."""
-SETTLED: Final = frozenset({"found", "resent", "skipped", "open"})
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Work to do: `kind` names the handler, `payload` is `pack_value` of its argument."""
+    """Work to do: `kind` names the handler, `payload` is `pack_value` of its argument.
+
+    Of those that one replica may begin, the highest `priority` goes first. None begins before `not_before_ms` (unix
+    milliseconds), nor before all tasks of `after` have an outcome, which with `needs_ok` must be a result. `parent` is
+    the task whose handler asked for it, or "".
+    """
 
     key: str
     stamp: int
     author: str
     kind: str
     payload: bytes
+    priority: int = 0
+    not_before_ms: int = 0
+    after: tuple[str, ...] = ()
+    needs_ok: bool = True
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,10 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The task is over. `result` is `pack_value` of the returned value, or of the error text when not `ok`."""
+    """The task is over. `result` is `pack_value` of the returned value, or of the error text when not `ok`.
+
+    `how` is "" when its handler decided that, else a member of `HOWS`.
+    """
 
     key: str
     stamp: int
@@ -99,6 +107,43 @@ class Done:
     epoch: int
     ok: bool
     result: bytes
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The process that held the claim of this epoch ended, or left, before the task did.
+
+    `deaths` processes have died with this task so far: one that left is not counted.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    epoch: int
+    deaths: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Somebody called the task off, when claims up to this epoch were known."""
+
+    key: str
+    stamp: int
+    author: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Failures, cancellations and claims up to this epoch count no more; attempts and deaths count from these on."""
+
+    key: str
+    stamp: int
+    author: str
+    epoch: int
+    attempts: int
+    deaths: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +229,38 @@ class Roster:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A named part of the handler of `task` returned `result`, as the `number`-th under the author's claim.
+
+    `base_*` say up to which step of which claim this one goes on ("" and 0 for none). `before` is a fingerprint of the
+    names started before it. A step without a name voids all that went before.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    task: str
+    epoch: int
+    number: int
+    base_epoch: int
+    base_author: str
+    base_number: int
+    name: str
+    before: str
+    result: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Of the schedule named `key`, every slot up to this one (unix seconds) is settled and never begins again."""
+
+    key: str
+    stamp: int
+    author: str
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """An entry of a code that this version does not know; `data` is the whole entry, untouched."""
 
@@ -194,127 +271,39 @@ class Unknown:
     data: bytes
 
 
-TaskRecord: TypeAlias = Task | Claim | Try | Done | Grant | Release
+TaskRecord: TypeAlias = Task | Claim | Try | Done | Passed | Cancel | Reopen | Grant | Release
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
-Record: TypeAlias = TaskRecord | EffectRecord | Roster | Unknown
+Record: TypeAlias = TaskRecord | EffectRecord | Roster | Step | Mark | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord | Roster
-_Check: TypeAlias = Callable[[str, object], None]
-
-
-def name_is_valid(name: str) -> bool:
-    """Whether `name` may name a replica: ``[a-z0-9][a-z0-9._-]*``, at most `NAME_BYTES_MAX` bytes."""
-    return len(name) <= NAME_BYTES_MAX and _matches(name)
-
-
-@lru_cache(maxsize=4096)
-def _matches(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
-
-
-def _name(field: str, value: object) -> None:
-    if type(value) is not str or not name_is_valid(value):
-        raise EntryInvalid(f"{field} must be a name such as node-1, of at most {NAME_BYTES_MAX} bytes")
-
-
-def _holder(field: str, value: object) -> None:
-    if value != "":
-        _name(field, value)
-
-
-def _key(field: str, value: object) -> None:
-    if type(value) is not str or not value:
-        raise EntryInvalid(f"{field} must be a text that is not empty")
-    # A character takes at most 4 bytes: most keys need no encoding to be measured.
-    if len(value) > KEY_BYTES_MAX // 4 and len(value.encode(errors="surrogatepass")) > KEY_BYTES_MAX:
-        raise EntryInvalid(f"{field} is longer than {KEY_BYTES_MAX} bytes")
-
-
-def _stamp(field: str, value: object) -> None:
-    if type(value) is not int or not 0 <= value <= STAMP_MAX:
-        raise EntryInvalid(f"{field} must be an integer from 0 to 2**63-1")
-
-
-def _count(field: str, value: object) -> None:
-    if type(value) is not int or not 0 <= value <= COUNT_MAX:
-        raise EntryInvalid(f"{field} must be an integer from 0 to 2**53-1")
-
-
-def _attempt(field: str, value: object) -> None:
-    _count(field, value)
-    if value == 0:
-        raise EntryInvalid(f"{field} counts from 1")
-
-
-def _flag(field: str, value: object) -> None:
-    if type(value) is not bool:
-        raise EntryInvalid(f"{field} must be true or false")
-
-
-def _blob(field: str, value: object) -> None:
-    if type(value) is not bytes:
-        raise EntryInvalid(f"{field} must be bytes")
-
-
-def _text(field: str, value: object) -> None:
-    if type(value) is not str:
-        raise EntryInvalid(f"{field} must be text")
-
-
-def _settled(field: str, value: object) -> None:
-    if type(value) is not str or value not in SETTLED:
-        raise EntryInvalid(f"{field} must be one of {', '.join(sorted(SETTLED))}")
-
-
-def _act(field: str, value: object) -> None:
-    if type(value) is not str or value not in ACTS:
-        raise EntryInvalid(f"{field} must be one of {', '.join(sorted(ACTS))}")
-
-
-def _ballot(field: str, value: object) -> None:
-    if type(value) is not tuple or len(value) != 2:
-        raise EntryInvalid(f"{field} must be a number and a name")
-    _count(field, value[0])
-    if value != (0, ""):
-        _name(field, value[1])
-
-
-def _voters(field: str, value: object) -> None:
-    if type(value) is not tuple or len(value) > VOTERS_MAX:
-        raise EntryInvalid(f"{field} must be at most {VOTERS_MAX} pairs of a name and a journal")
-    for pair in value:
-        if type(pair) is not tuple or len(pair) != 2:
-            raise EntryInvalid(f"{field} must be pairs of a name and a journal")
-        _name(field, pair[0])
-        _key(field, pair[1])
-    names = [pair[0] for pair in value]
-    if names != sorted(set(names)):
-        raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")
-
-
-_CHECKS: Final[dict[str, _Check]] = {
-    "key": _key, "stamp": _stamp, "author": _name, "kind": _key, "payload": _blob, "epoch": _count,
-    "incarnation": _count, "attempt": _attempt, "retry_at_ms": _count, "error": _text, "ok": _flag, "result": _blob,
-    "holder": _holder, "holder_incarnation": _count, "task": _key, "sink": _key, "body": _blob, "receipt": _blob,
-    "settled": _settled, "claimant": _name, "journal": _key, "roster": _count, "act": _act, "ballot": _ballot,
-    "voters": _voters,
+_Known: TypeAlias = TaskRecord | EffectRecord | Roster | Step | Mark
+_CHECKS: Final[dict[str, check.Check]] = {
+    "key": check.key, "stamp": check.stamp, "author": check.name, "kind": check.key, "payload": check.blob,
+    "epoch": check.count, "incarnation": check.count, "attempt": check.attempt, "retry_at_ms": check.count,
+    "error": check.text, "ok": check.flag, "result": check.blob, "task": check.key, "sink": check.key,
+    "body": check.blob, "receipt": check.blob, "settled": check.settled, "number": check.attempt,
+    "base_epoch": check.count, "base_author": check.maybe_name, "base_number": check.count, "name": check.text,
+    "before": check.text, "priority": check.priority, "not_before_ms": check.count, "after": check.keys,
+    "needs_ok": check.flag, "parent": check.maybe_key, "how": check.how, "deaths": check.count,
+    "attempts": check.count, "slot": check.count, "holder": check.maybe_name, "holder_incarnation": check.count,
+    "claimant": check.name, "journal": check.key, "roster": check.count, "act": check.act, "ballot": check.ballot,
+    "voters": check.voters,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
 _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
+    "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
     "grant": Grant, "release": Release, "roster": Roster,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
     kind: attrgetter(*(field.name for field in fields(kind))) for kind in _CODES
 }
-_SPECIAL: Final[dict[tuple[str, str], _Check]] = {("grant", "over"): _count, ("roster", "over"): _ballot}
-_FIELDS: Final[dict[str, tuple[tuple[str, _Check], ...]]] = {
-    code: tuple(
-        (field.name, _SPECIAL[code, field.name] if (code, field.name) in _SPECIAL else _CHECKS[field.name])
-        for field in fields(kind)
-    )
+_SPECIAL: Final[dict[tuple[str, str], check.Check]] = {
+    ("grant", "over"): check.count, ("roster", "over"): check.ballot,
+}  # fmt: skip
+_FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {
+    code: tuple((field.name, _SPECIAL.get((code, field.name)) or _CHECKS[field.name]) for field in fields(kind))
     for code, kind in _TYPES.items()
 }
 
@@ -349,7 +338,7 @@ def decode(data: bytes) -> Record:
     if not isinstance(values, tuple) or len(values) < 1 + len(_HEADER):
         raise EntryInvalid("an entry is an array of code, key, stamp, author and fields")
     code, record = values[0], values[1:]
-    _name("code", code)
+    check.name("code", code)
     kind = _TYPES.get(code)
     if kind is None:
         return _unknown(code, record, data)
@@ -361,8 +350,8 @@ def _check(code: str, values: tuple[object, ...]) -> None:
     expected = _FIELDS[code]
     if len(values) != len(expected):
         raise EntryInvalid(f"{code} entry: {len(values)} fields instead of {len(expected)}")
-    for (field, check), value in zip(expected, values, strict=True):
-        check(field, value)
+    for (field, checked), value in zip(expected, values, strict=True):
+        checked(field, value)
 
 
 def _unknown(code: str, values: tuple[Any, ...], data: bytes) -> Unknown:

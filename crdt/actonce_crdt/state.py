@@ -9,9 +9,29 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, roster, task
+from . import effect, roster, step, task
 from .effect import EffectState
-from .entries import Claim, Done, Doubt, Grant, Intent, Receipt, Record, Release, Roster, Task, Try, Unknown, encode
+from .entries import (
+    Cancel,
+    Claim,
+    Done,
+    Doubt,
+    Grant,
+    Intent,
+    Mark,
+    Passed,
+    Receipt,
+    Record,
+    Release,
+    Reopen,
+    Roster,
+    Step,
+    Task,
+    Try,
+    Unknown,
+    encode,
+)
+from .lattice import greatest
 from .packing import pack
 from .roster import RosterState
 from .task import TaskState
@@ -19,20 +39,21 @@ from .task import TaskState
 EntryId: TypeAlias = tuple[int, int]
 """(client id, clock): names one entry of the document, for ever, on every replica."""
 
-_TASK_KINDS = (Task, Claim, Try, Done, Grant, Release)
+_TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks, effects and roster versions have separate key spaces.
+    """The fold of the entries present. Tasks, effects, steps, marks and roster versions have separate key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
     """
 
     __slots__ = (
-        *("_effect_entries", "_effects", "_effects_of", "_keys", "_roster_entries", "_rosters"),
+        *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
+        *("_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
         *("_task_entries", "_tasks", "_unknown"),
     )
 
@@ -45,6 +66,11 @@ class State:
         self._rosters: dict[str, RosterState] = {}
         self._roster_entries: dict[str, dict[EntryId, Record]] = {}
         self._unknown: dict[str, dict[EntryId, Record]] = {}
+        self._steps: dict[str, Step] = {}
+        self._steps_of: dict[str, set[str]] = {}  # task id -> keys of its steps
+        self._step_entries: dict[str, dict[EntryId, Record]] = {}
+        self._marks: dict[str, Mark] = {}
+        self._mark_entries: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
 
     @classmethod
@@ -93,6 +119,11 @@ class State:
             self._put_effect(key, raised if before is None else effect.join(before, raised))
         elif isinstance(record, Roster):
             self._rosters[key] = roster.join(self._rosters.get(key, RosterState()), roster.lift(record))
+        elif isinstance(record, Step):
+            there = self._steps.get(key)
+            self._put_step(key, record if there is None else step.join(there, record))
+        elif isinstance(record, Mark):
+            self._marks[key] = join_marks(self._marks.get(key), record)
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -117,36 +148,62 @@ class State:
             raised = [effect.lift(one) for one in rest.values() if isinstance(one, _EFFECT_KINDS)]
             self._put_effect(key, reduce(effect.join, raised) if raised else None)
         elif isinstance(record, Roster):
-            steps = [roster.lift(one) for one in rest.values() if isinstance(one, Roster)]
-            if steps:
-                self._rosters[key] = reduce(roster.join, steps)
+            acts = [roster.lift(one) for one in rest.values() if isinstance(one, Roster)]
+            if acts:
+                self._rosters[key] = reduce(roster.join, acts)
             else:
                 del self._rosters[key]
+        elif isinstance(record, Step):
+            steps = [one for one in rest.values() if isinstance(one, Step)]
+            self._put_step(key, reduce(step.join, steps) if steps else None)
+        elif isinstance(record, Mark):
+            del self._marks[key]
+            for one in rest.values():
+                assert isinstance(one, Mark)
+                self._marks[key] = join_marks(self._marks.get(key), one)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
         return sorted(self._effects_of.get(task_id, ()))
 
+    @property
+    def steps(self) -> Mapping[str, Step]:
+        """Step key -> step: a live, read-only view."""
+        return MappingProxyType(self._steps)
+
+    @property
+    def marks(self) -> Mapping[str, Mark]:
+        """Schedule -> the newest of its slots up to which all are settled: a live, read-only view."""
+        return MappingProxyType(self._marks)
+
+    def steps_of(self, task_id: str) -> Sequence[Step]:
+        """The steps of a task, of all its claims, by key."""
+        return [self._steps[key] for key in sorted(self._steps_of.get(task_id, ()))]
+
     def history(self, key: str) -> list[Record]:
-        """Every entry present for a task, those of its effects and of unknown kinds included, by (stamp, author)."""
+        """Every entry present for a task, its effects, steps and unknown kinds included, by (stamp, author)."""
         found = [*self._task_entries.get(key, _NOTHING).values(), *self._unknown.get(key, _NOTHING).values()]
         for name in self._effects_of.get(key, ()):
             found.extend(self._effect_entries[name].values())
             if name != key:
                 found.extend(self._unknown.get(name, _NOTHING).values())
+        found.extend(self.steps_of(key))
         return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
 
     def canonical(self) -> bytes:
         """Bytes that are equal exactly when two views are: every joined field and every unknown entry, sorted."""
         fields: set[bytes] = set()
         for state in self._tasks.values():
-            fields.update(encode(one) for one in (state.task, state.claim, state.tries, state.done) if one is not None)
+            parts = (state.task, state.claim, state.tries, state.done, state.passed, state.cancel, state.reopen)
+            fields.update(encode(one) for one in parts if one is not None)
             fields.update(encode(grant) for grant in state.grants)
             fields.update(encode(release) for release in state.releases)
         for raised in self._effects.values():
             fields.update(encode(one) for one in (raised.intent, raised.receipt, raised.doubt) if one is not None)
         for decided in self._rosters.values():
             fields.update(encode(one) for one in decided.steps)
+        fields.update(encode(one) for one in self._steps.values())
+        fields.update(encode(one) for one in self._marks.values())
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -156,6 +213,10 @@ class State:
             return self._unknown
         if isinstance(record, Roster):
             return self._roster_entries
+        if isinstance(record, Step):
+            return self._step_entries
+        if isinstance(record, Mark):
+            return self._mark_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:
@@ -176,3 +237,22 @@ class State:
                 del self._effects_of[old]
         if new is not None:
             self._effects_of.setdefault(new, set()).add(key)
+
+    def _put_step(self, key: str, after: Step | None) -> None:
+        """Replace a step, keeping the index of steps by task."""
+        before = self._steps.pop(key, None)
+        if before is not None:
+            keys = self._steps_of[before.task]
+            keys.discard(key)
+            if not keys:
+                del self._steps_of[before.task]
+        if after is not None:
+            self._steps[key] = after
+            self._steps_of.setdefault(after.task, set()).add(key)
+
+
+def join_marks(a: Mark | None, b: Mark) -> Mark:
+    """Least upper bound: the largest (slot, stamp, author). What is settled stays settled."""
+    joined = greatest(a, b, lambda mark: (mark.slot, mark.stamp, mark.author))
+    assert joined is not None
+    return joined

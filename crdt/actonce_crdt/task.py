@@ -1,19 +1,26 @@
-"""The state of a task: a product of six lattices, one for each kind of entry.
+"""The state of a task: a product of lattices, one for each kind of entry.
 
 field     keeps                                                    why
 task      the smallest (stamp, author)                             the first submission counts
 claim     the largest (epoch, rank, author, incarnation, ...)      the tie-break of ownership
 tries     the largest (attempt, epoch, stamp, author)              the latest failure
 done      the largest (ok, epoch, rank, author, stamp)             a success outlives a failure
+passed    the largest (deaths, epoch, stamp, author)               deaths are never forgotten
+cancel    the largest (epoch, stamp, author)                       the latest word
+reopen    the largest (epoch, attempts, deaths, stamp, author)     the latest word
 grants    for each voter the largest (epoch, roster, stamp)        a voter's later promise stands for its earlier ones
 releases  for each author the largest (incarnation, epoch, stamp)  what is given up stays so
 
 A voter is a name and a journal: a replica that lost its journal knows nothing of what it granted before.
+
+A reopened task has neither the failure nor the cancellation that the reopening knew of (epoch not above its own): those
+are a lower part of their order, so leaving them out keeps the laws. A success stays; so do grants, since whoever was
+granted something may still act under it.
 """
 
 from dataclasses import dataclass
 
-from .entries import Claim, Done, Grant, Release, Task, TaskRecord, Try
+from .entries import Cancel, Claim, Done, Grant, Passed, Release, Reopen, Task, TaskRecord, Try
 from .lattice import each_greatest, greatest, least
 from .rank import order
 
@@ -26,19 +33,57 @@ class TaskState:
     claim: Claim | None = None
     tries: Try | None = None
     done: Done | None = None
+    passed: Passed | None = None
+    cancel: Cancel | None = None
+    reopen: Reopen | None = None
     grants: tuple[Grant, ...] = ()
     """One for each voter, sorted by voter."""
     releases: tuple[Release, ...] = ()
     """One for each author, sorted by author."""
 
+    @property
+    def standing(self) -> Claim | None:
+        """The claim, unless the task was reopened since."""
+        void = self.claim is None or (self.reopen is not None and self.claim.epoch <= self.reopen.epoch)
+        return None if void else self.claim
+
+    @property
+    def epoch(self) -> int:
+        """The highest epoch of any claim, grant or reopening that is known; 0 for none."""
+        found = [one.epoch for one in (self.claim, self.reopen) if one is not None]
+        return max([*found, *(grant.epoch for grant in self.grants)], default=0)
+
+    @property
+    def deaths(self) -> int:
+        """Processes that died with this task, since it was last reopened."""
+        return (self.passed.deaths if self.passed else 0) - (self.reopen.deaths if self.reopen else 0)
+
+    @property
+    def attempt(self) -> int:
+        """Number of the latest attempt that failed; 0 for none."""
+        return max(self.tries.attempt if self.tries else 0, self.reopen.attempts if self.reopen else 0)
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that failed since it was last reopened."""
+        return self.attempt - (self.reopen.attempts if self.reopen else 0)
+
 
 def join(a: TaskState, b: TaskState) -> TaskState:
     """Least upper bound: commutative, associative, idempotent. Both must be states of the same task."""
+    done, cancel = greatest(a.done, b.done, _done_order), greatest(a.cancel, b.cancel, _cancel_order)
+    reopen = greatest(a.reopen, b.reopen, _reopen_order)
+    if reopen is not None:
+        done = None if done is not None and not done.ok and done.epoch <= reopen.epoch else done
+        cancel = None if cancel is not None and cancel.epoch <= reopen.epoch else cancel
     return TaskState(
         least(a.task, b.task, _task_order),
         greatest(a.claim, b.claim, claim_order),
         greatest(a.tries, b.tries, _try_order),
-        greatest(a.done, b.done, _done_order),
+        done,
+        greatest(a.passed, b.passed, _passed_order),
+        cancel,
+        reopen,
         each_greatest(a.grants, b.grants, _voter, _grant_order),
         each_greatest(a.releases, b.releases, _author, _release_order),
     )
@@ -55,6 +100,12 @@ def lift(record: TaskRecord) -> TaskState:
             return TaskState(tries=record)
         case Done():
             return TaskState(done=record)
+        case Passed():
+            return TaskState(passed=record)
+        case Cancel():
+            return TaskState(cancel=record)
+        case Reopen():
+            return TaskState(reopen=record)
         case Grant():
             return TaskState(grants=(record,))
         case Release():
@@ -80,6 +131,18 @@ def _try_order(tries: Try) -> tuple[int | str, ...]:
 
 def _done_order(done: Done) -> tuple[int | str, ...]:
     return done.ok, done.epoch, *order(done.key, done.author), done.stamp
+
+
+def _passed_order(passed: Passed) -> tuple[int | str, ...]:
+    return passed.deaths, passed.epoch, passed.stamp, passed.author
+
+
+def _cancel_order(cancel: Cancel) -> tuple[int | str, ...]:
+    return cancel.epoch, cancel.stamp, cancel.author
+
+
+def _reopen_order(reopen: Reopen) -> tuple[int | str, ...]:
+    return reopen.epoch, reopen.attempts, reopen.deaths, reopen.stamp, reopen.author
 
 
 def _voter(grant: Grant) -> tuple[str, str]:

@@ -29,8 +29,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .entries import ENTRY_BYTES_MAX, NAME_BYTES_MAX
+from .entries import ENTRY_BYTES_MAX
 from .errors import StateVectorInvalid, UpdateGap, UpdateInvalid
+from .fields import NAME_BYTES_MAX
 from .wire import CLIENT_MAX, CLOCK_MAX, Cursor, Malformed, varint
 
 EMPTY_UPDATE: Final = b"\0\0"

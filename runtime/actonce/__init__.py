@@ -13,7 +13,7 @@ Then `actonce run module:agent`, or `async with Replica(agent, ...)` in a progra
 """
 
 from actonce.agent import Agent
-from actonce.context import Context, SyncContext
+from actonce.context import Child, Context, SyncContext
 from actonce.errors import ActonceError, EffectFailed, GateClosed, SinkRefused, SinkUnknown, TaskFailed
 from actonce.placement import Traits
 from actonce.replica import Handle, Replica
@@ -29,6 +29,7 @@ __all__ = [
     "ActonceError",
     "Agent",
     "CallableSink",
+    "Child",
     "Context",
     "EffectFailed",
     "FileSink",

@@ -11,13 +11,17 @@ from typing import Any, Literal, TypeVar
 from actonce.errors import ConfigError
 from actonce.locks import LockService, parse_lock_url
 from actonce.placement import SPREAD, Placement, Way
+from actonce.schedule import Missed, Overlap, Rhythm, Schedule, check_rules, read_cron, read_every
 from actonce.sinks import Sink
 from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnDoubt = Literal["resend", "skip"]
+OnChanged = Literal["fail", "restart", "keep"]
 GuardName = Literal["available", "majority", "fenced"]
 GUARDS: tuple[GuardName, ...] = ("available", "majority", "fenced")
+Options = tuple[int, str | float | None, OnDoubt, OnChanged, str, str | float | None, GuardName]
+"""What tasks and schedules have in common: see `Agent.task`."""
 
 LEASE_S_MIN = 3.0
 """Shorter leases of a lock service would need many renewals, and fall to a short pause."""
@@ -47,6 +51,8 @@ class TaskSpec:
     """How long a replica that is not the first choice waits before it takes such tasks over."""
     example: Json = None
     """A payload to simulate with."""
+    on_changed: OnChanged = "fail"
+    """When remembered steps do not fit the handler: see `Agent.task`."""
 
     @property
     def is_async(self) -> bool:
@@ -61,6 +67,7 @@ class Agent:
     name: str
     tasks: dict[str, TaskSpec] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
     locks: str | LockService | None = None
     """The lock service of fenced kinds, as a URL or ready-made: see `lock`."""
 
@@ -74,6 +81,7 @@ class Agent:
         retries: int = 3,
         timeout: str | float | None = "10m",
         on_doubt: OnDoubt = "resend",
+        on_changed: OnChanged = "fail",
         placement: str = "spread",
         stand_in_after: str | float | None = None,
         example: Json = None,
@@ -91,6 +99,10 @@ class Agent:
                 that can look up a key is always asked. Otherwise "resend" sends it again if the sink still refuses
                 repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again. Either way it
                 is listed as a doubt.
+            on_changed: the handler runs again, and the names and order of its steps are not those that are remembered,
+                as after an update of its code. "fail" gives the task up, and its outcome says which step; "restart"
+                forgets its steps and runs all of them again (effects that were made are still not made again);
+                "keep" uses whatever is remembered under a name, wherever it stands now.
             placement: who takes the tasks: "spread" over all replicas; "primary", the replica with the highest
                 --priority takes all, the others stand by; "local", whoever received it, so that the same key submitted
                 on two replicas is two tasks; "region=NAME", replicas started with --region NAME first.
@@ -103,12 +115,29 @@ class Agent:
                 "fenced": only a side that the lock service gave the task to acts (`Agent.lock`); the other waits.
         """
         check_name("a kind of task", kind)
+        options = (retries, timeout, on_doubt, on_changed, placement, stand_in_after, guard)
+        return self._task(kind, *options, example)
+
+    def _task(
+        self,
+        kind: str,
+        retries: int,
+        timeout: str | float | None,
+        on_doubt: OnDoubt,
+        on_changed: OnChanged,
+        placement: str,
+        stand_in_after: str | float | None,
+        guard: GuardName,
+        example: Json = None,
+    ) -> Callable[[Handler], Handler]:
         if kind in self.tasks:
             raise ConfigError(f"two handlers for {kind!r}: {self.tasks[kind].handler.__name__} is already registered")
         if retries < 0:
             raise ConfigError(f"retries={retries}: the number of further attempts cannot be negative")
         if on_doubt not in ("resend", "skip"):
             raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend' or 'skip'")
+        if on_changed not in ("fail", "restart", "keep"):
+            raise ConfigError(f"on_changed={on_changed!r}: use 'fail', 'restart' or 'keep'")
         if guard not in GUARDS:
             raise ConfigError(f"guard={guard!r}: use {' or '.join(map(repr, GUARDS))}")
         timeout_s = None if timeout is None else parse_duration_s(timeout)
@@ -121,8 +150,84 @@ class Agent:
 
         def register(handler: Handler) -> Handler:
             self.tasks[kind] = TaskSpec(
-                *(kind, handler, retries, timeout_s, on_doubt), guard, placed, wait_s, example
+                *(kind, handler, retries, timeout_s, on_doubt), guard, placed, wait_s, example, on_changed
             )
+            return handler
+
+        return register
+
+    def cron(
+        self,
+        line: str,
+        *,
+        name: str | None = None,
+        tz: str = "UTC",
+        missed: Missed = "once",
+        overlap: Overlap = "skip",
+        retries: int = 3,
+        timeout: str | float | None = "10m",
+        on_doubt: OnDoubt = "resend",
+        on_changed: OnChanged = "fail",
+        placement: str = "spread",
+        stand_in_after: str | float | None = None,
+        guard: GuardName = "available",
+    ) -> Callable[[Handler], Handler]:
+        """Run the decorated function at the times of a cron line, each of them once, whatever replicas there are.
+
+        The handler is called with a `Context` and ``{"slot": "2026-11-21T09:00:00Z"}``: the time that it stands for, in
+        UTC. Its task is called ``cron:{name}:{slot}``.
+
+        Args:
+            line: five fields, or six with the seconds first; or @hourly, @daily, @weekly, @monthly, @yearly.
+            name: of the schedule; that of the function by default. A new name is a new schedule.
+            tz: the zone whose local time the line speaks of.
+            missed: slots whose time passed while no replica was up, by more than a minute: "skip" them, do the newest
+                "once", or "all" of them, of which there are at most 100.
+            overlap: a slot comes while an earlier one is not over: "skip" it, "queue" it behind that one, or "allow"
+                both at once.
+            retries, timeout, on_doubt, on_changed, placement, stand_in_after, guard: as for `task`, but not "local":
+                nobody receives a slot.
+        """
+        check_rules(missed, overlap)
+        options = (retries, timeout, on_doubt, on_changed, placement, stand_in_after, guard)
+        return self._schedule(read_cron(line, tz), name, missed, overlap, options)
+
+    def every(
+        self,
+        period: str | float,
+        *,
+        name: str | None = None,
+        missed: Missed = "skip",
+        overlap: Overlap = "skip",
+        retries: int = 3,
+        timeout: str | float | None = "10m",
+        on_doubt: OnDoubt = "resend",
+        on_changed: OnChanged = "fail",
+        placement: str = "spread",
+        stand_in_after: str | float | None = None,
+        guard: GuardName = "available",
+    ) -> Callable[[Handler], Handler]:
+        """As `cron`, every `period` (whole seconds, as 30 or "5m"), at its multiples since 1970."""
+        check_rules(missed, overlap)
+        options = (retries, timeout, on_doubt, on_changed, placement, stand_in_after, guard)
+        return self._schedule(read_every(parse_duration_s(period), period), name, missed, overlap, options)
+
+    def _schedule(
+        self,
+        rhythm: Rhythm,
+        name: str | None,
+        missed: Missed,
+        overlap: Overlap,
+        options: Options,
+    ) -> Callable[[Handler], Handler]:
+        if options[4] == Way.LOCAL.value:
+            raise ConfigError("placement='local': nobody receives the slots of a schedule; use 'spread' or 'primary'")
+
+        def register(handler: Handler) -> Handler:
+            made = Schedule(name if name is not None else handler.__name__, rhythm, missed, overlap)
+            check_name("a schedule", made.name)
+            self._task(made.kind, *options)(handler)
+            self.schedules[made.name] = made
             return handler
 
         return register

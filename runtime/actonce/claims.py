@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
 
 from actonce.agent import TaskSpec
 from actonce.delegation import DELEGATE_PATIENCE_S, is_delegated_to, may_start, pick
@@ -13,6 +13,8 @@ from actonce.ledger import Ledger
 from actonce.membership import Membership
 from actonce.ownership import Member, next_epoch, owner
 from actonce.placement import SPREAD
+from actonce.poison import Poison
+from actonce.readiness import Readiness, waits
 from actonce.standing_in import declared, stand_in_s
 from actonce.world import World
 from actonce_crdt import Claim, TaskState
@@ -37,6 +39,7 @@ class Claims:
         membership: Membership,
         executor: Executor,
         guards: Guards,
+        poison: Poison,
         kinds: Mapping[str, TaskSpec],
         *,
         on_takeover: Callable[[str, Claim], None],
@@ -47,10 +50,14 @@ class Claims:
             on_takeover: called before we claim a task that another claimant left unfinished.
         """
         self._world, self._ledger, self._membership, self._executor = world, ledger, membership, executor
-        self._guards, self._kinds, self._on_takeover = guards, kinds, on_takeover
+        self._guards, self._poison, self._kinds, self._on_takeover = guards, poison, kinds, on_takeover
         self.open: dict[str, None] = {}
         """Tasks without an outcome, in the order in which they came."""
-        self._ready: dict[str, None] = {}
+        self._ready = Readiness(world, self.changed)
+        self._held: list[str] = []
+        """Ready, but for other tasks of its sort that must end first."""
+        self._barred: dict[str, dict[str, None]] = {}
+        """Kind -> ready tasks for which its guard cannot be asked now."""
         self._granted: dict[str, tuple[int, int]] = {}
         """Claims of ours that may be acted under, and wait for a slot: task -> epoch, fence."""
         self._waited: set[str] = set()
@@ -72,23 +79,40 @@ class Claims:
     def _look(self, task: str, state: TaskState) -> None:
         if self._executor.has(task) and not self._executor.holds(task, state):
             self._executor.revoke(task)
+        elif self._executor.has(task) and state.cancel is not None:
+            self._executor.cancel(task)
+            return
         if task in self._granted and (state.done is not None or not self._holds(task, state)):
             epoch, _ = self._granted.pop(task)
             if state.done is None:
                 self._guards.of(self._kind(task)).ended(task, epoch)
-        self._ready.pop(task, None)
-        if not is_delegated_to(self._membership.me, state.claim) or state.done is not None:
+        if not is_delegated_to(self._membership.me, state.standing) or state.done is not None:
             self._delegated.pop(task, None)
         if state.done is not None:
             self.open.pop(task, None)
             self._given_up.pop(task, None)
+            self._poison.over(task)
+            self._ready.discard(task)
+            self._ready.ended(task)
         elif state.task is not None:
             self.open[task] = None
-            if self._is_ours(task, state.task.kind, state):
-                self._ready[task] = None
-                self._delegated.pop(task, None)
-            elif is_delegated_to(self._membership.me, state.claim) and not self._executor.has(task):
-                self._delegated.setdefault(task, self._world.now() + DELEGATE_PATIENCE_S)
+            self._sort(task, state, state.task.kind, state.task.priority)
+
+    def _sort(self, task: str, state: TaskState, kind: str, priority: int) -> None:
+        """An open task is ready, or waits, or was delegated to us, or is not ours."""
+        delegated = is_delegated_to(self._membership.me, state.standing) and not self._executor.has(task)
+        wait = waits(state, self._ledger.state.tasks, self._world.wall() * 1000)
+        ours = (wait is None or delegated) and self._is_ours(task, kind, state)
+        if ours and wait is None:
+            self._ready.put(task, priority)
+        else:
+            self._ready.discard(task)
+        if wait is not None:
+            self._ready.hold(task, wait)
+        if ours:
+            self._delegated.pop(task, None)
+        elif delegated:
+            self._delegated.setdefault(task, self._world.now() + DELEGATE_PATIENCE_S)
 
     @property
     def free(self) -> int:
@@ -103,7 +127,7 @@ class Claims:
         held = self._guards.of(kind).claimants(state) & members
         if held:
             mine = self._membership.me in held
-            back = is_delegated_to(self._membership.me, state.claim) and not self._executor.has(task)
+            back = is_delegated_to(self._membership.me, state.standing) and not self._executor.has(task)
             return mine and (task in self._given_up or (back and self._owns(task, kind, members)))
         return self._owns(task, kind, members)
 
@@ -122,30 +146,52 @@ class Claims:
         """Claim what is ours, as far as slots go. The caller has checked that we may act at this moment."""
         if self._seen_version != self._membership.version:
             self._seen_version = self._membership.version
+            self._poison.look(self._membership.in_play(), self.open)
             for task in list(self.open):
                 self._look(task, self._ledger.state.tasks[task])
         self._take_delegated()
         if not self.enabled:
             return
-        for task in list(self._granted)[: max(0, self._executor.free)]:
-            self._executor.start(task, *self._granted.pop(task))
-        for task in list(islice(self._ready, READY_LOOK_MAX)):
-            kind = self._kind(task)
+        held, self._held = self._held, []
+        self.changed(held)
+        for kind in [kind for kind in self._barred if self._guards.of(kind).may_ask()]:
+            self.changed(self._barred.pop(kind))
+        for task in list(self._granted):
+            if self._may_start(task):
+                self._executor.start(task, *self._granted.pop(task))
+        self._take_ready()
+
+    def _take_ready(self) -> None:
+        """By priority and age; what cannot be taken now keeps its place."""
+        kept = []
+        for _ in range(READY_LOOK_MAX):
+            if not len(self._ready):
+                break
+            place = self._ready.pop_place()
+            task = place[2]
+            kind, state = self._kind(task), self._ledger.state.tasks[task]
             if self._executor.free - self._guards.asking() > 0:
                 if self._guards.of(kind).may_ask():
                     self._claim(task, kind)
-                else:  # to the end: others must not wait for it
-                    del self._ready[task]
-                    self._ready[task] = None
+                else:
+                    self._barred.setdefault(kind, {})[task] = None
+            elif self._kinds[kind].guard != "available" or self._poison.deaths(state):
+                kept.append(place)  # whoever holds it was granted it; and what may kill its process is not handed round
             elif not self._delegate(task, kind):
+                kept.append(place)
                 break
+        for place in kept:
+            self._ready.restore(place)
 
     def granted(self, task: str, epoch: int, fence: int) -> None:
         """The guard lets our claim of this epoch be acted under."""
-        if self._executor.free > 0 and self.enabled:
+        if self.enabled and self._may_start(task):
             self._executor.start(task, epoch, fence)
         else:
             self._granted[task] = (epoch, fence)
+
+    def _may_start(self, task: str) -> bool:
+        return self._executor.free > 0 and not self._executor.must_wait(self._ledger.state.tasks[task])
 
     def _holds(self, task: str, state: TaskState) -> bool:
         return self._guards.of(self._kind(task)).holds(task, state, self._granted[task][0])
@@ -160,27 +206,25 @@ class Claims:
         return state.task.kind
 
     def _delegate(self, task: str, kind: str) -> bool:
-        """Let another do a task of ours, if one has room. Whether it is worth looking at the next one."""
+        """Let another do a task of ours, if one has room. False when nobody has; it is as ready as before then."""
         state = self._ledger.state.tasks[task]
-        if self._kinds[kind].guard != "available":
-            return True  # whoever holds it was granted it
         if self._waits(task, state):
-            del self._ready[task]
             return True
         delegate = pick(self._membership, kind)
         if delegate is not None:
-            del self._ready[task]
             self._write(task, state, delegate)
         return delegate is not None
 
     def _take_delegated(self) -> None:
         for task, until in list(self._delegated.items()):
             state, kind = self._ledger.state.tasks[task], self._kind(task)
-            assert state.claim is not None
-            trusted = kind in self._kinds and may_start(self._membership.view, state.claim)
-            if trusted and self.enabled and self._executor.free > 0:
+            assert state.standing is not None
+            trusted = kind in self._kinds and may_start(self._membership.view, state.standing)
+            # When it may begin, the owner said by its clock. What it comes after, its handler may have to look at.
+            ready = trusted and waits(state, self._ledger.state.tasks, math.inf) is None
+            if ready and self.enabled and self._may_start(task):
                 del self._delegated[task]
-                self._executor.start(task, state.claim.epoch, state.claim.epoch)
+                self._executor.start(task, state.standing.epoch, state.standing.epoch)
             elif not trusted or not self.enabled or self._world.now() >= until:
                 able = self._membership.able(kind)
                 placement = self._kinds[kind].placement if kind in self._kinds else SPREAD
@@ -202,9 +246,10 @@ class Claims:
         return wait_s > 0
 
     def _claim(self, task: str, kind: str) -> None:
-        del self._ready[task]
         state = self._ledger.state.tasks[task]
-        if not self._waits(task, state):
+        if self._executor.must_wait(state):
+            self._held.append(task)
+        elif not self._waits(task, state):
             epoch = self._write(task, state, None)
             if epoch is not None:
                 self._guards.of(kind).ask(task, epoch)
@@ -214,12 +259,11 @@ class Claims:
         self._waited.discard(task)
         self._given_up.pop(task, None)
         me = self._membership.me
-        known = [state.claim.epoch if state.claim is not None else 0, *(grant.epoch for grant in state.grants)]
-        epoch = next_epoch(self._membership.view, max(known))
+        epoch = next_epoch(self._membership.view, state.epoch)
         if epoch > EPOCH_MAX:
             return None  # a faulty replica burnt the epochs of this task: it stays open, and nobody fails over it
-        if state.claim is not None and Member(*state.claim.claimant) != me:
-            self._on_takeover(task, state.claim)
+        if state.standing is not None and Member(*state.standing.claimant) != me:
+            self._on_takeover(task, state.standing)
         to = (holder.name, holder.incarnation) if holder is not None else ("", 0)
         self._ledger.write(Claim(task, self._ledger.stamp(), me.name, epoch, me.incarnation, *to))
         return epoch

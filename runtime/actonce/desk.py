@@ -8,18 +8,25 @@ from typing import TypeVar
 
 from actonce.agent import Agent
 from actonce.asking import ask, wait
+from actonce.children import Children
 from actonce.executor import Executor
+from actonce.inbox import Inbox
 from actonce.outbox import Outbox
-from actonce.running import Gate
+from actonce.running import Gate, Run
 from actonce.settings import Settings
+from actonce.steps import Steps
 from actonce.world import World
 
 Answer = TypeVar("Answer")
 
 
+def unwatched(what: str, run: Run, label: str) -> None:
+    """Nobody looks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the hands may use of a replica. `outbox` and `executor` are touched only inside `ask` and `tell`."""
+    """What the hands may use of a replica. From `outbox` to `children`: touched only inside `ask` and `tell`."""
 
     world: World
     settings: Settings
@@ -27,6 +34,11 @@ class Desk:
     gate: Gate
     outbox: Outbox
     executor: Executor
+    steps: Steps
+    inbox: Inbox
+    children: Children
+    watch: Callable[[str, Run, str], None] = unwatched
+    """Told over at the hands what becomes of a step: "step begun", "step ran", "step finished", with its label."""
 
     async def ask(self, call: Callable[[Callable[[Answer], None]], None]) -> Answer:
         """As `asking.ask`."""

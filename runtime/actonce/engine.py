@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from actonce.agent import Agent
+from actonce.children import Children
 from actonce.claims import Claims
 from actonce.deaths import Deaths
 from actonce.desk import Desk
@@ -26,14 +27,18 @@ from actonce.journal import Recovered, Row
 from actonce.ledger import Ledger
 from actonce.majority import Majority
 from actonce.membership import Membership
-from actonce.messages import Announce, decode, encode
+from actonce.messages import Announce, pack_view, unpack_view
+from actonce.orders import Orders
 from actonce.outbox import Outbox
 from actonce.ownership import Member, View
 from actonce.peers import About
 from actonce.placement import NO_TRAITS, Traits
+from actonce.poison import Poison
 from actonce.routes import Routes
 from actonce.running import Gate, Run
+from actonce.scheduler import Scheduler
 from actonce.settings import Settings
+from actonce.steps import Steps
 from actonce.voting import Voting
 from actonce.world import Cancel, World
 from actonce_crdt import Claim, CrdtError
@@ -99,7 +104,7 @@ class Engine:
             self.me,
             settings,
             self.about.kinds,
-            last=_unpack_view(recovered.view),
+            last=unpack_view(recovered.view),
             new=new and recovered.new,
             now=world.now(),
             on_view=self._view_changed,
@@ -107,6 +112,7 @@ class Engine:
             note=self.note,
         )
         self.guards = self._make_guards(recovered.journal_id, roster)
+        self.poison = Poison(world.now, self.ledger, self.membership, self.guards, restarted=not recovered.new)
         self._make_hands(perform)
         self.gossip = self._make_gossip()
         self.routes = Routes(world, settings, Identity(name, self.about.encode()), self.gossip, self.note)
@@ -116,15 +122,18 @@ class Engine:
     def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
         world, agent, settings = self.world, self.agent, self.settings
         self.executor = Executor(
-            *(world, settings, agent, self.me, self.ledger, self.guards),
+            *(world, settings, agent, self.me, self.ledger, self.guards, self.poison),
             perform=lambda run: perform(self.desk, run),
+            when_safe=lambda run, reply: self.outbox.when_safe(run, reply),
             on_free=self.wake,
         )
-        parts = (world, self.ledger, self.membership, self.executor, self.guards)
+        parts = (world, self.ledger, self.membership, self.executor, self.guards, self.poison)
         self.claims = Claims(*parts, agent.tasks, on_takeover=self._takeover)
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
-        self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
+        self.orders = Orders(self.ledger, self.membership, self.inbox)
+        self.scheduler = Scheduler(world, agent, self.ledger, self.membership, self.inbox, self.note)
+        self.desk = self._make_desk()
 
     def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
         return About(
@@ -152,6 +161,11 @@ class Engine:
         )
         available = Available(self.me, self._granted)
         return Guards(self.agent, {"available": available, "majority": self.majority, "fenced": self.fenced})
+
+    def _make_desk(self) -> Desk:
+        steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
+        acting = (self.outbox, self.executor, steps, self.inbox, children)
+        return Desk(self.world, self.settings, self.agent, self.gate, *acting)
 
     def _make_gossip(self) -> Gossip:
         gossip = Gossip(
@@ -193,6 +207,7 @@ class Engine:
     def stop(self) -> None:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
+        self.poison.leaving(self.claims.open)
         if self.executor.idle:
             self.fenced.end()
         self.ledger.when_durable(self.gossip.goodbye)
@@ -264,6 +279,7 @@ class Engine:
         self.fenced.tick()
         self.executor.refresh()
         if self.world.now() < self.gate.until:
+            self.scheduler.look()
             self.claims.pump()
         if self.membership.settled_durably:
             settled, self._wait_settled = self._wait_settled, []
@@ -278,8 +294,8 @@ class Engine:
         if any(key in self.ledger.state.rosters for key in keys):
             self.electorate.changed()
         self.voting.changed(keys)
-        self.majority.changed(keys)
         self.claims.changed(keys)
+        self.majority.changed(keys)
         self.inbox.changed(keys)
         self.wake()
 
@@ -308,7 +324,7 @@ class Engine:
 
     def _store_view(self, view: View) -> None:
         if view is self.membership.view:
-            self.world.journal.append([Row("view", _pack_view(view))], lambda: self._view_durable(view))
+            self.world.journal.append([Row("view", pack_view(view))], lambda: self._view_durable(view))
 
     def _unsettled_again(self) -> None:
         self.gate.until = -math.inf
@@ -327,6 +343,7 @@ class Engine:
         self.claims.granted(task, epoch, fence)
 
     def _takeover(self, task: str, claim: Claim) -> None:
+        self.poison.taken_over(task, claim)
         name, incarnation = claim.claimant
         self.note(f"takes {task} over from {name} (incarnation {incarnation}, epoch {claim.epoch})")
 
@@ -356,17 +373,3 @@ class Engine:
         # A newcomer gives way. Who is at work already does not stop because somebody else took its name elsewhere.
         if reason.startswith("name taken:") and self.membership.view.members <= {self.me}:
             self.fail(NameTaken(f"{address} says: {reason}. Choose another --name, or stop the other replica."))
-
-
-def _pack_view(view: View) -> bytes:
-    return encode(Announce(view, settled=True, leaving=False))
-
-
-def _unpack_view(data: bytes | None) -> View | None:
-    if data is None:
-        return None
-    word = decode(data)
-    assert isinstance(word, Announce)
-    return word.view
-
-

@@ -8,7 +8,10 @@
     ├── PayloadTooLarge        ... or has more bytes than the limit that the message names
     ├── KeyReused              one key, two different payloads or effect bodies
     ├── NotSettled             this replica may not act or accept yet; it said why
+    ├── NoSuchTask             no task of this id is known here
+    ├── WrongState             the task is not in a state in which this can be done with it
     ├── TaskFailed             the task ended without a result: its last error
+    ├── StepsChanged           the steps that are remembered of a task do not fit its handler any more
     ├── EffectFailed           an effect was refused for good, or its retries are used up
     ├── RosterRefused          the roster cannot be changed like that, or not now
     ├── GateClosed             an effect may not leave now: superseded, or out of contact
@@ -64,8 +67,20 @@ class NotSettled(ActonceError):
     """This replica has not yet learnt enough from the others to act or to acknowledge."""
 
 
+class NoSuchTask(ActonceError):
+    """No task of this id is known to this replica."""
+
+
+class WrongState(ActonceError):
+    """An order that makes no sense for the state of its task. The message says which state that is."""
+
+
 class TaskFailed(ActonceError):
     """The task ended without a result. The message is the handler's last error."""
+
+
+class StepsChanged(ActonceError):
+    """What is remembered of a task's steps does not fit its handler: other code, or one that is not deterministic."""
 
 
 class EffectFailed(ActonceError):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from actonce.agent import Agent
+from actonce.agent import Agent, TaskSpec
 from actonce.guards import Guards
 from actonce.ledger import Ledger
 from actonce.ownership import Member
+from actonce.poison import DEATHS_MAX, Poison, must_be_apart
+from actonce.readiness import failed_before
 from actonce.running import Run
 from actonce.settings import Settings
 from actonce.world import Cancel, World
@@ -26,6 +28,8 @@ class Finished:
     error: str = ""
     final: bool = False
     """Another attempt could not end differently."""
+    again: bool = False
+    """The same attempt starts over at once, and does not count as another."""
 
 
 class Executor:
@@ -39,27 +43,34 @@ class Executor:
         me: Member,
         ledger: Ledger,
         guards: Guards,
+        poison: Poison,
         *,
         perform: Callable[[Run], Cancel],
+        when_safe: Callable[[Run, Callable[[], None]], None],
         on_free: Callable[[], None],
     ) -> None:
         """
         Args:
             perform: starts a run over at the hands; `finished` is called back on the engine.
+            when_safe: calls back once all that we wrote is on disk and read by every member in play.
             on_free: a slot came free.
         """
         self._world, self._settings, self._agent, self._me, self._ledger = world, settings, agent, me, ledger
-        self._guards, self._perform, self._on_free = guards, perform, on_free
+        self._guards, self._poison, self._perform = guards, poison, perform
+        self._when_safe, self._on_free = when_safe, on_free
         self.running: dict[str, Run] = {}
         self._retries: dict[str, tuple[Run, Cancel]] = {}
         self._due: dict[str, Run] = {}
         """Retries whose time has come while no slot was free."""
+        self._parked: set[Run] = set()
+        """Runs that wait for other tasks: they hold no slot."""
+        self._unparking: list[tuple[Run, Callable[[], None]]] = []
         self._leaving = False
 
     @property
     def free(self) -> int:
         """Slots without a handler."""
-        return self._settings.slots - len(self.running)
+        return self._settings.slots - len(self.running) + len(self._parked)
 
     @property
     def idle(self) -> bool:
@@ -77,27 +88,91 @@ class Executor:
         state = self._ledger.state.tasks[task]
         assert state.task is not None
         spec = self._agent.tasks[state.task.kind]
-        attempt = (state.tries.attempt if state.tries else 0) + 1
-        if attempt > spec.retries + 1:  # its last owner died between the last failure and writing the outcome
-            self._write_done(task, epoch, Finished(None, state.tries.error if state.tries else "", final=True))
+        verdict = self._verdict(state, spec)
+        if verdict is not None:
+            self._write_done(task, epoch, *verdict)
             return
+        attempt = state.attempt + 1
+        last = state.reopen.attempts if state.reopen else 0
         run = Run(task, spec, state.task.payload, epoch, attempt, self._world.now(), fence)
+        run.last_attempt, run.reopened = last + spec.retries + 1, state.reopen is not None
         run.until = self._guards.of(spec.kind).until(run)
         self.running[task] = run
-        run.job = self._perform(run)
+        if self._poison.is_suspect(task):
+            self._when_safe(run, lambda: self._begin(run))
+        else:
+            self._begin(run)
+
+    def _verdict(self, state: TaskState, spec: TaskSpec) -> tuple[Finished, str] | None:
+        """Why there is to be no further attempt, and what that is called."""
+        assert state.task is not None
+        if state.cancel is not None:
+            return Finished(None, "it was cancelled"), "cancelled"
+        before = failed_before(state.task, self._ledger.state.tasks)
+        if before is not None:
+            return Finished(None, f"{before}, which it comes after, failed"), ""
+        if state.deaths >= DEATHS_MAX:
+            return Finished(None, f"set aside: it ended its process {state.deaths} times"), "aside"
+        if state.attempts > spec.retries:  # its last owner died between the last failure and writing the outcome
+            return Finished(None, state.tries.error if state.tries else ""), ""
+        return None
+
+    def _begin(self, run: Run) -> None:
+        if run.revoked:
+            self.finished(run, Finished(None, "it never began"))
+        else:
+            run.job = self._perform(run)
+
+    def must_wait(self, state: TaskState) -> bool:
+        """Whether this task, which saw a process die, may not begin beside another one of its sort."""
+        tasks, now = self._ledger.state.tasks, self._world.now()
+        running = [(tasks[task].deaths, now - run.claimed_at) for task, run in self.running.items()]
+        mine = self._poison.deaths(state)
+        return any(must_be_apart(mine, deaths, age_s) for deaths, age_s in running)
+
+    def cancel(self, task: str) -> None:
+        """Somebody called off what we run: none of its effects leaves from now on."""
+        run = self._run(task)
+        epoch = run.epoch if run is not None else self._ledger.state.tasks[task].epoch
+        self._write_done(task, epoch, Finished(None, "it was cancelled"), "cancelled")
+        self.revoke(task)
+
+    def park(self, run: Run) -> None:
+        """Its handler waits for other tasks."""
+        if self.running.get(run.task) is run:
+            self._poison.waiting(run.task)
+            self._parked.add(run)
+            self._on_free()
+
+    def unpark(self, run: Run, reply: Callable[[], None]) -> None:
+        """Its handler need not wait any more: reply when it has a slot again."""
+        self._unparking.append((run, reply))
+        self._serve_parked()
+
+    def _serve_parked(self) -> None:
+        while self._unparking and (self.free > 0 or self._unparking[0][0] not in self._parked):
+            run, reply = self._unparking.pop(0)
+            self._parked.discard(run)
+            reply()
 
     def finished(self, run: Run, how: Finished) -> None:
         """An attempt ended. What a superseded run has to say is not written: another replica has the task."""
         if self.running.get(run.task) is not run:
             return
         del self.running[run.task]
+        self._parked.discard(run)
         superseded, run.revoked = run.revoked, True  # a thread that outlived its attempt must not post any more
         if not superseded:
-            if how.result is not None or how.final or run.attempt > run.spec.retries:
+            if how.again and not self._leaving:
+                self._due[run.task] = run
+            elif how.again:
+                pass  # whoever takes it over starts over
+            elif how.result is not None or how.final or run.attempt >= run.last_attempt:
                 self._write_done(run.task, run.epoch, how)
             else:
                 self._retry(run, how.error)
-        if self._due:  # before any new claim
+        self._serve_parked()
+        if self._due and self.free:  # before any new claim
             self._again(next(iter(self._due.values())))
         self._on_free()
 
@@ -127,12 +202,13 @@ class Executor:
 
     def holds(self, task: str, state: TaskState) -> bool:
         """Whether the claim that we run the task under is still good."""
-        if state.done is not None:
-            return False
+        run = self._run(task)
+        return state.done is None and run is not None and self._guards.of(run.spec.kind).holds(task, state, run.epoch)
+
+    def _run(self, task: str) -> Run | None:
+        """What runs here, or waits here for its next attempt."""
         run = self.running.get(task) or self._due.get(task)
-        if run is None and task in self._retries:
-            run = self._retries[task][0]
-        return run is not None and self._guards.of(run.spec.kind).holds(task, state, run.epoch)
+        return self._retries[task][0] if run is None and task in self._retries else run
 
     def refresh(self) -> None:
         """Contact made progress: let the guards say anew until when each run may act."""
@@ -174,10 +250,10 @@ class Executor:
         cap = min(self._settings.retry_wait_max_s, self._settings.retry_wait_s * 2 ** min(attempt, 30))
         return self._world.rng.uniform(0, cap)
 
-    def _write_done(self, task: str, epoch: int, how: Finished) -> None:
+    def _write_done(self, task: str, epoch: int, how: Finished, why: str = "") -> None:
         ok = how.result is not None
         result = how.result if how.result is not None else pack_value(_text(how.error))
-        self._ledger.write(Done(task, self._ledger.stamp(), self._me.name, epoch, ok, result))
+        self._ledger.write(Done(task, self._ledger.stamp(), self._me.name, epoch, ok, result, why))
 
 
 def printable(text: str) -> str:

@@ -18,7 +18,7 @@ about a partition that outlasts `RETENTION_S` of the locks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from actonce.agent import Agent
 from actonce.guards import Granted
@@ -30,7 +30,7 @@ from actonce.running import Run
 from actonce.settings import Settings
 from actonce.task_locks import Hold, TaskLocks
 from actonce.world import World
-from actonce_crdt import TaskState
+from actonce_crdt import Claim, TaskState
 
 REQUESTS_MAX = 16
 """Tasks that are asked for at once; the others wait for their turn."""
@@ -88,7 +88,8 @@ class Fenced:
         hold = self.holds_of.get(task)
         if hold is None:
             hold = self.holds_of[task] = Hold(task, epoch, next_at=math.inf)
-        hold.epoch = epoch
+        reopen = self._ledger.state.tasks[task].reopen
+        hold.epoch, hold.reopened = epoch, reopen.epoch if reopen is not None else 0
         # What the claim was based on is on disk before others can learn from the service that we have the task.
         self._ledger.when_durable(lambda: self._durable(hold))
 
@@ -97,12 +98,16 @@ class Fenced:
         return sum(hold.permit is None and not hold.why for hold in self.holds_of.values()) if self.may_ask() else 0
 
     def claimants(self, state: TaskState) -> frozenset[Member]:
-        claim = state.claim
+        claim = state.standing
         return frozenset() if claim is None else frozenset({Member(*claim.claimant)})
 
     def holds(self, task: str, state: TaskState, epoch: int) -> bool:
         hold = self.holds_of.get(task)
         return hold is not None and hold.ours and hold.epoch == epoch and self._is_claimed(hold)
+
+    def begun(self, state: TaskState, claim: Claim) -> bool:
+        """Only the service knows: a claim that never got its lock counts as one that did."""
+        return True
 
     def until(self, run: Run) -> float:
         """Whatever leaves has arrived, or never will, before the lease ends."""
@@ -111,11 +116,12 @@ class Fenced:
             return -math.inf
         return hold.permit.lease.until - self._settle_s
 
-    def kept(self, run: Run, clock: int) -> bool:
+    def kept(self, run: Run, clock: int, others: Mapping[int, int]) -> bool:
         """Also those readers that are not in play have read it: the record says that they know all."""
         hold = self.holds_of.get(run.task)
         readers = hold.permit.readers if hold is not None and hold.permit is not None else frozenset()
-        return all(self._read(member) >= clock for member in readers - {self._me})
+        known = {**others, self._ledger.client_id: clock}
+        return all(self._has_read(member, known) for member in readers - {self._me})
 
     def unknown_since(self, run: Run) -> float | None:
         hold = self.holds_of.get(run.task)
@@ -275,15 +281,11 @@ class Fenced:
         return frozenset(member for member in in_play if member in readers or self._has_read_all(member)) | {self._me}
 
     def _has_read_all(self, member: Member) -> bool:
-        peer = self._membership.peers.get(member.name)
-        if peer is None or peer.member != member:
-            return False
-        return all(peer.read.get(client, 0) >= clock for client, clock in self._ledger.state_vector().items())
+        return self._has_read(member, self._ledger.state_vector())
 
-    def _read(self, member: Member) -> int:
-        """How much of our own entries of this process it has read."""
+    def _has_read(self, member: Member, clocks: Mapping[int, int]) -> bool:
         peer = self._membership.peers.get(member.name)
-        return peer.read.get(self._ledger.client_id, 0) if peer is not None and peer.member == member else 0
+        return peer is not None and peer.member == member and peer.covers(clocks)
 
     def _tell(self) -> None:
         """Notes for people, at the beginning and at the end of trouble."""

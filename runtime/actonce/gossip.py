@@ -319,6 +319,7 @@ class Gossip:
             peer.view.number if peer.view is not None and peer.member in self._membership.view.members else 0,
             self._free(),
             tuple(sorted(name for name, peer in self._membership.peers.items() if peer.refuses)),
+            max(0.0, self._world.wall()),
         )
         if line.send(beat):
             line.told.update(news)

@@ -13,7 +13,7 @@ from typing import Protocol
 from actonce.agent import Agent
 from actonce.ownership import Member
 from actonce.running import Run
-from actonce_crdt import TaskState
+from actonce_crdt import Claim, TaskState
 
 Granted = Callable[[str, int, int], None]
 """Called with task, epoch and fence once the claim of that epoch may be acted under. At most once a claim."""
@@ -42,12 +42,17 @@ class Guard(Protocol):
         """Whether our claim of this epoch is still good, by all that is known. Once False it is never True again."""
         ...
 
+    def begun(self, state: TaskState, claim: Claim) -> bool:
+        """Whether a handler may have started under this claim of anybody, as far as is known here."""
+        ...
+
     def until(self, run: Run) -> float:
         """Until when, on our clock, effects of this run may leave; minus infinity for not now."""
         ...
 
-    def kept(self, run: Run, clock: int) -> bool:
-        """Whether whoever may take the task over will find our entries below this clock."""
+    def kept(self, run: Run, clock: int, others: Mapping[int, int]) -> bool:
+        """Whether whoever may take the task over will find our entries below this clock, and those of others below
+        these clocks (by client id)."""
         ...
 
     def unknown_since(self, run: Run) -> float | None:
@@ -81,16 +86,19 @@ class Available:
         return 0
 
     def claimants(self, state: TaskState) -> frozenset[Member]:
-        claim = state.claim
+        claim = state.standing
         return frozenset() if claim is None else frozenset({Member(*claim.claimant)})
 
     def holds(self, task: str, state: TaskState, epoch: int) -> bool:
         return self._me in self.claimants(state)
 
+    def begun(self, state: TaskState, claim: Claim) -> bool:
+        return True
+
     def until(self, run: Run) -> float:
         return math.inf
 
-    def kept(self, run: Run, clock: int) -> bool:
+    def kept(self, run: Run, clock: int, others: Mapping[int, int]) -> bool:
         return True
 
     def unknown_since(self, run: Run) -> float | None:

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -16,8 +17,17 @@ import anyio
 
 from actonce import election_report, reporting
 from actonce.engine import Engine
-from actonce.errors import ActonceError, KeyReused, RosterRefused, UnknownKind
+from actonce.errors import (
+    ActonceError,
+    KeyReused,
+    NoSuchTask,
+    PayloadInvalid,
+    RosterRefused,
+    UnknownKind,
+    WrongState,
+)
 from actonce.inbox import Submitted, pack_payload
+from actonce.readiness import make_terms
 from actonce_crdt import Done, unpack_value
 from actonce_transports import HttpRequest, HttpResponse
 
@@ -25,7 +35,10 @@ ROWS_DEFAULT = 100
 ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 ROSTER_WAIT_S = 10.0
-PAGES = "GET /status, /tasks, /posts, /explain/TASK, /result/TASK, /roster, /healthz, /readyz; POST /submit, /roster"
+PAGES = (
+    "GET /status, /tasks, /posts, /schedules, /explain/TASK, /result/TASK, /roster, /healthz, /readyz; "
+    "POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster"
+)
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -59,6 +72,8 @@ class HttpApi:
                 return _answer(200, reporting.status(self._engine))
             case "GET", ["tasks"]:
                 return _answer(200, reporting.tasks(self._engine, request.query.get("state"), _limit(request)))
+            case "GET", ["schedules"]:
+                return _answer(200, reporting.schedules(self._engine))
             case "GET", ["posts"]:
                 return _answer(200, reporting.posts(self._engine, _limit(request)))
             case "GET", ["explain", task]:
@@ -72,6 +87,8 @@ class HttpApi:
                 return await self._submit(request)
             case "POST", ["roster"]:
                 return await self._change_roster(request)
+            case "POST", ["cancel" | "retry" | "drop" as order, task]:
+                return await self._order(request, order, task)
         return _error(404, f"no such page; there are {PAGES}")
 
     def _ready(self) -> HttpResponse:
@@ -105,7 +122,10 @@ class HttpApi:
         limit_s = self._engine.settings.submit_timeout_s
         try:
             payload = pack_payload("the payload", body.get("payload"))
-            submitted: Submitted = await _wait(partial(self._engine.inbox.submit, body["kind"], payload, key), limit_s)
+            wanted = {name: body[name] for name in ("priority", "delay", "not_before", "after") if name in body}
+            terms = make_terms(self._engine.world.wall(), **_timed(wanted))
+            submit = partial(self._engine.inbox.submit, body["kind"], payload, key, terms=terms)
+            submitted: Submitted = await _wait(submit, limit_s)
         except TimeoutError:
             return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: submit it again, same key")
         except KeyReused as error:
@@ -138,6 +158,21 @@ class HttpApi:
             return _error(400, f"the body is not JSON: {error}")
         return _error(409, refusal) if refusal is not None else _answer(200, election_report.roster_facts(self._engine))
 
+    async def _order(self, request: HttpRequest, order: str, task: str) -> HttpResponse:
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        orders, limit_s = self._engine.orders, self._engine.settings.submit_timeout_s
+        calls = {"cancel": orders.cancel, "retry": orders.retry, "drop": orders.drop}
+        try:
+            state: str = await _wait(partial(calls[order], task), limit_s)
+        except TimeoutError:
+            return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: order it again")
+        except NoSuchTask as error:
+            return _error(404, str(error))
+        except WrongState as error:
+            return _error(409, str(error))
+        return _answer(200, {"task": task, "state": state})
+
     async def _result(self, task: str, wait: str) -> HttpResponse:
         try:
             wait_s = min(max(0.0, float(wait)), RESULT_WAIT_S_MAX)
@@ -168,6 +203,19 @@ async def _wait(call: Callable[[Callable[[Any], None]], None], limit_s: float) -
     with anyio.fail_after(limit_s):
         await answered.wait()
     return answers[0]
+
+
+def _timed(wanted: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no times: `not_before` comes as ISO 8601 with its zone, or as unix seconds."""
+    text = wanted.get("not_before")
+    if isinstance(text, str):
+        try:
+            wanted = {**wanted, "not_before": datetime.fromisoformat(text)}
+        except ValueError:
+            raise PayloadInvalid(f"not_before={text!r}: write a time such as 2026-11-21T09:00:00+01:00") from None
+    elif text is not None and (isinstance(text, bool) or not isinstance(text, int | float)):
+        raise PayloadInvalid(f"not_before={text!r}: use unix seconds, or a time with its zone")
+    return wanted
 
 
 def _limit(request: HttpRequest) -> int:

@@ -14,6 +14,7 @@ from actonce.errors import KeyReused, PayloadInvalid, PayloadTooLarge, UnknownKi
 from actonce.ledger import Ledger
 from actonce.membership import Membership
 from actonce.placement import Way
+from actonce.readiness import Terms
 from actonce.settings import KEY_BYTES_MAX, PAYLOAD_BYTES_MAX
 from actonce.world import World
 from actonce_crdt import Done, Json, Task, ValueInvalid, pack_value
@@ -65,8 +66,17 @@ class Inbox:
         self._pending: list[tuple[int, Submitted, Callable[[Submitted], None]]] = []
         self._waiting: dict[str, list[Callable[[Done], None]]] = {}
 
-    def submit(self, kind: str, payload: bytes, key: str | None, reply: Callable[[Submitted], None]) -> None:
+    def submit(
+        self,
+        kind: str,
+        payload: bytes,
+        key: str | None,
+        reply: Callable[[Submitted], None],
+        terms: Terms | None = None,
+    ) -> None:
         """Take a task; `reply` comes when it is safe, which may be never: the caller brings a time limit.
+
+        The terms of the first submission count.
 
         Raises:
             UnknownKind: no handler of this agent has it.
@@ -87,8 +97,24 @@ class Inbox:
             known = Submitted(task, new=False)
             self._world.journal.append([], lambda: self._wait(self._ledger.next_clock, known, reply))
         else:
-            entry = Task(task, self._ledger.stamp(), self._membership.me.name, kind, payload)
-            self._wait(self._ledger.write(entry), Submitted(task, new=True), reply)
+            self._wait(self.add(task, kind, payload, terms or Terms()), Submitted(task, new=True), reply)
+
+    def add(self, task: str, kind: str, payload: bytes, terms: Terms) -> int:
+        """Write a task down, unless it is known; returns the clock that must be durable for it to be so."""
+        state = self._ledger.state.tasks.get(task)
+        if state is not None and state.task is not None:
+            return self._ledger.next_clock
+        me, stamp = self._membership.me.name, self._ledger.stamp()
+        return self._ledger.write(
+            Task(
+                *(task, stamp, me, kind, payload, terms.priority, terms.not_before_ms),
+                *(terms.after, terms.needs_ok, terms.parent),
+            )
+        )
+
+    def when_kept(self, clock: int, kept: Submitted, reply: Callable[[Submitted], None]) -> None:
+        """Reply once our entries below this clock are on disk, and read by one live peer where there is one."""
+        self._wait(clock, kept, reply)
 
     def _wait(self, clock: int, submitted: Submitted, reply: Callable[[Submitted], None]) -> None:
         self._pending.append((clock, submitted, reply))

@@ -9,7 +9,7 @@ import anyio
 
 from actonce.context import Context, SyncContext
 from actonce.desk import Desk
-from actonce.errors import ActonceError, PayloadInvalid, PayloadTooLarge
+from actonce.errors import ActonceError, PayloadInvalid, PayloadTooLarge, StepsChanged
 from actonce.executor import Finished, printable
 from actonce.inbox import pack_payload
 from actonce.running import Run
@@ -26,16 +26,26 @@ async def run_handler(desk: Desk, run: Run) -> None:
         if run.spec.guard != "available":  # an outcome is an effect too: the side that may not act writes none
             await desk.wait(lambda reply: desk.outbox.when_open(run, reply))
     finally:
-        desk.tell(lambda: desk.executor.finished(run, how))
+        desk.tell(lambda: _finish(desk, run, how))
+
+
+def _finish(desk: Desk, run: Run, how: Finished) -> None:
+    if how.again:
+        desk.steps.start_over(run)
+    desk.steps.forget(run)
+    desk.executor.finished(run, how)
 
 
 async def _attempt(desk: Desk, run: Run) -> Finished:
     try:
         with anyio.fail_after(run.spec.timeout_s) as scope:
-            value = await _call(desk, run)
+            value = await _call(desk, run, scope)
         return Finished(pack_payload("the result", value))
     except (PayloadInvalid, PayloadTooLarge) as error:
         return Finished(None, str(error), final=True)
+    except StepsChanged as error:
+        again = run.spec.on_changed == "restart" or run.reopened  # whoever asks for it again, has seen the outcome
+        return Finished(None, _describe(run, error), final=True, again=again)
     except TimeoutError as error:
         late = scope.cancelled_caught
         return Finished(None, f"timed out after {run.spec.timeout_s:g} s" if late else _describe(run, error))
@@ -43,8 +53,9 @@ async def _attempt(desk: Desk, run: Run) -> Finished:
         return Finished(None, _describe(run, error))
 
 
-async def _call(desk: Desk, run: Run) -> Json:
+async def _call(desk: Desk, run: Run, scope: anyio.CancelScope) -> Json:
     context, payload = Context(desk, run), unpack_value(run.payload)
+    context.patience.scope = scope
     value: Json
     if run.spec.is_async:
         value = await run.spec.handler(context, payload)

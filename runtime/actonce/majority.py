@@ -15,7 +15,7 @@ that time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from actonce.electorate import Electorate
 from actonce.guards import Granted
@@ -24,9 +24,9 @@ from actonce.membership import Membership
 from actonce.ownership import Member
 from actonce.roster import Version, Voter
 from actonce.running import Run
-from actonce.voting import Voting, holder, released
+from actonce.voting import Voting, holder, released, void_epoch
 from actonce.world import World
-from actonce_crdt import Grant, Release, TaskState
+from actonce_crdt import Claim, Grant, Release, TaskState
 
 Observer = Callable[[str, str, int], None]
 
@@ -70,12 +70,17 @@ class Majority:
         decided = self.decided(state)
         if decided is not None:
             found.add(decided)
-        if state.claim is not None:
-            found.add((Member(*state.claim.claimant), state.claim.epoch))
+        if state.standing is not None:
+            found.add((Member(*state.standing.claimant), state.standing.epoch))
         return frozenset(member for member, epoch in found if not released(state, member, epoch))
 
     def holds(self, task: str, state: TaskState, epoch: int) -> bool:
         return not self._is_lost(state, epoch)
+
+    def begun(self, state: TaskState, claim: Claim) -> bool:
+        """Without any grant it was surely not decided; one that we have not read is a death that is not counted."""
+        asked = (claim.epoch, Member(*claim.claimant))
+        return any((grant.epoch, holder(grant)) == asked for grant in state.grants)
 
     def until(self, run: Run) -> float:
         version = self._electorate.version
@@ -85,11 +90,11 @@ class Majority:
         granted = self._grantors(state, version, run.epoch, self._membership.me)
         return self._kth_contact(version, granted - self._electorate.closed) + self._window_s
 
-    def kept(self, run: Run, clock: int) -> bool:
+    def kept(self, run: Run, clock: int, others: Mapping[int, int]) -> bool:
         version = self._electorate.version
         if version is None:
             return False
-        return self._count_kept(version, clock) >= version.majority
+        return self._count_kept(version, clock, others) >= version.majority
 
     def unknown_since(self, run: Run) -> float | None:
         return None  # see `_reading`
@@ -107,6 +112,8 @@ class Majority:
         for task in tasks:
             if task in self._asked or task in self._reading:
                 self._look(task)
+            else:
+                self._release_void(task)
 
     def tick(self) -> None:
         """Time passed, a peer answered, or the disk did."""
@@ -118,7 +125,9 @@ class Majority:
         version = self._electorate.version
         if version is None or not state.grants:
             return None
-        for epoch, member in sorted({(grant.epoch, holder(grant)) for grant in state.grants}, reverse=True):
+        void = void_epoch(state)
+        granted = {(grant.epoch, holder(grant)) for grant in state.grants if grant.epoch > void}
+        for epoch, member in sorted(granted, reverse=True):
             if len(self._grantors(state, version, epoch, member)) >= version.majority:
                 return member, epoch
         return None
@@ -148,9 +157,10 @@ class Majority:
         self._reading.pop(task, None)
 
     def _is_lost(self, state: TaskState, epoch: int) -> bool:
-        """Somebody granted a higher epoch to another claimant: from now on we must not act under this one."""
+        """Somebody granted a higher epoch to another claimant, or ordered that the task be tried again: from now on we
+        must not act under this one."""
         me = self._membership.me
-        return any(grant.epoch > epoch and holder(grant) != me for grant in state.grants)
+        return epoch <= void_epoch(state) or any(grant.epoch > epoch and holder(grant) != me for grant in state.grants)
 
     def _is_stuck(self, state: TaskState, epoch: int, since: float) -> bool:
         """For a lease the epoch has found no majority, and it cannot: too many voters granted it to somebody else."""
@@ -169,8 +179,20 @@ class Majority:
         _, since = self._reading[task]
         return self._kth_contact(version, frozenset(map(_voter, grants)) - self._electorate.closed) > since
 
+    def _release_void(self, task: str) -> None:
+        """The task failed, and is to be tried again. Whoever held it gives it up: voters have its word, and need not
+        wait for a lease that it renews as long as it lives. (Our handler, if there was one, is revoked by now.)"""
+        state = self._ledger.state.tasks.get(task)
+        if state is not None and state.reopen is not None:
+            me, void = self._membership.me, void_epoch(state)
+            ours = [grant.epoch for grant in state.grants if holder(grant) == me and grant.epoch <= void]
+            if ours:
+                self._release(task, max(ours))
+
     def _release(self, task: str, epoch: int) -> None:
         me = self._membership.me
+        if released(self._ledger.state.tasks[task], me, epoch):
+            return
         self._ledger.write(Release(task, self._ledger.stamp(), me.name, epoch, me.incarnation))
 
     # Counting
@@ -201,7 +223,7 @@ class Majority:
         contacts = sorted((self._electorate.contact(voter) for voter in voters), reverse=True)
         return contacts[version.majority - 1] if len(contacts) >= version.majority else -math.inf
 
-    def _count_kept(self, version: Version, clock: int) -> int:
+    def _count_kept(self, version: Version, clock: int, others: Mapping[int, int]) -> int:
         count = 0
         for voter in version.voters:
             if voter in self._electorate.closed:
@@ -210,7 +232,7 @@ class Majority:
                 count += self._ledger.durable_clock >= clock
             else:
                 peer = self._electorate.peer(voter)
-                count += peer is not None and peer.kept >= clock
+                count += peer is not None and peer.kept >= clock and peer.covers(others)
         return count
 
 

@@ -19,15 +19,7 @@ from actonce.ownership import Member, View, in_play, required
 from actonce.peers import About, Peer
 from actonce.settings import Settings
 from actonce.settling import Settled, Waited, try_settle
-from actonce.suspicion import (
-    is_late,
-    look_at_answers,
-    may_accuse,
-    may_return,
-    removed,
-    silence_s,
-    suspicion_s,
-)
+from actonce.suspicion import is_late, look_at_answers, may_accuse, may_return, removed, silence_s, suspicion_s
 
 HEARD_NUMBER_MAX = 2**48
 """A faulty peer that announces a higher number must not drive ours beyond what others accept."""
@@ -156,6 +148,11 @@ class Membership:
             self._note(f"{member.name} is gone: {why}")
             if self.settled:
                 self._drop(frozenset({member}), self.view.lingering - {member})
+
+    def only_silent(self, member: Member) -> bool:
+        """Whether we knew this process, and know nothing worse of it than that it fell silent."""
+        peer = self.peers.get(member.name)
+        return peer is not None and peer.member == member and member not in self._dead
 
     # Time
 

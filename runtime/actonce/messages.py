@@ -27,6 +27,9 @@ CHUNKS_MAX = 4096
 
 ADDRESS_CHARS_MAX = 255
 
+WALL_S_MAX = 2.0**40
+"""Some 35,000 years."""
+
 CLIENTS_MAX = 65_536
 """Client ids in one heartbeat's changes of a state vector."""
 
@@ -51,6 +54,8 @@ class Heartbeat:
     """Tasks that the sender could start at once."""
     refused: tuple[str, ...] = ()
     """Names of replicas whose link was read to its end and whose address refuses: rule "certain death"."""
+    wall_s: float = 0.0
+    """What the sender's wall clock says, in unix seconds; 0 for nothing. For schedules only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,8 @@ Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept
 def encode(message: Message) -> bytes:
     """One frame. The caller splits it when it exceeds the transport's frame limit."""
     match message:
-        case Heartbeat(sent, echo, view, digest, read, heard, free, refused):
-            body: list[Any] = [1, sent, echo, view, digest, dict(read), heard, free, list(refused)]
+        case Heartbeat(sent, echo, view, digest, read, heard, free, refused, wall_s):
+            body: list[Any] = [1, sent, echo, view, digest, dict(read), heard, free, list(refused), wall_s]
         case Announce(view, settled, leaving, accused, addresses):
             rows = [_members(view.members), _members(view.lingering), _members(accused)]
             body = [2, view.number, *rows, settled, leaving, list(addresses)]
@@ -145,12 +150,14 @@ def decode(frame: bytes) -> Message:
         body = msgpack.unpackb(frame, strict_map_key=False)
         match body:
             case [
-                1, float(sent), float(echo), int(view), bytes(digest), dict(read), int(heard), int(free), list(refused)
+                1, float(sent), float(echo), int(view), bytes(digest), dict(read), int(heard), int(free), list(refused),
+                float(wall_s),
             ]:  # fmt: skip
+                _check(0 <= wall_s <= WALL_S_MAX)
                 _check(len(digest) == 16 and len(read) <= CLIENTS_MAX and len(refused) <= MEMBERS_MAX)
                 _check(all(_is_count(client) and _is_count(clock) for client, clock in read.items()))
                 _check(all(isinstance(name, str) for name in refused))
-                return Heartbeat(sent, echo, view, digest, read, heard, free, tuple(refused))
+                return Heartbeat(sent, echo, view, digest, read, heard, free, tuple(refused), wall_s)
             case [
                 2, int(number), list(members), list(lingering), list(accused),
                 bool(settled), bool(leaving), list(addresses),
@@ -175,6 +182,23 @@ def decode(frame: bytes) -> Message:
     except (ValueError, TypeError, ConfigError) as error:  # of msgpack; of unhashable map keys; of traits
         raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None
     raise MessageInvalid(f"a frame of {len(frame)} bytes holds no message of this protocol")
+
+
+def pack_view(view: View) -> bytes:
+    """A view as it stands in the journal."""
+    return encode(Announce(view, settled=True, leaving=False))
+
+
+def unpack_view(data: bytes | None) -> View | None:
+    """
+    Raises:
+        MessageInvalid: not what `pack_view` makes.
+    """
+    if data is None:
+        return None
+    word = decode(data)
+    assert isinstance(word, Announce)
+    return word.view
 
 
 def _members(members: frozenset[Member]) -> list[list[Any]]:

@@ -13,8 +13,8 @@ Not promised: once in the world. Between "the sink did it" and "we know it" ther
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from actonce.errors import GateClosed, KeyReused
 from actonce.guards import Guards
@@ -58,6 +58,9 @@ class Refuse:
 
 Plan = Replay | Publish | Settle | Refuse
 
+_NOTHING = Publish(b"")
+"""The plan of what waits only for others to have read."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
@@ -65,6 +68,8 @@ class _Pending:
     run: Run
     plan: Publish | Settle
     reply: Callable[[Plan], None]
+    also: Mapping[int, int] = field(default_factory=dict)
+    """Client ids of others -> clocks that every member in play must have read too."""
 
 
 class Outbox:
@@ -158,6 +163,19 @@ class Outbox:
         self._at_gate.append((run, reply))
         self.pump()
 
+    def when_safe(self, run: Run, reply: Callable[[], None]) -> None:
+        """Reply once all that we wrote is on disk and read by every member in play, or the run is revoked.
+
+        Where the kind has a guard: and once whoever may be given the task next will find it.
+        """
+        self._wait(_Pending(self._ledger.next_clock, run, _NOTHING, lambda plan: reply()))
+
+    def when_all_read(self, run: Run, reply: Callable[[], None]) -> None:
+        """The same for all that we know, whoever wrote it."""
+        known = dict(self._ledger.state_vector())
+        known.pop(self._ledger.client_id, None)
+        self._wait(_Pending(self._ledger.next_clock, run, _NOTHING, lambda plan: reply(), known))
+
     def _wait(self, pending: _Pending) -> None:
         self._pending.append(pending)
         self.pump()
@@ -166,8 +184,13 @@ class Outbox:
         """Contact, acknowledgement or disk made progress: release what waited for it."""
         if self._pending:
             # Lingering members too: one that comes back within its grace may take over from us at once if we die.
-            safe = self._safe_clock(self._membership.in_play() - {self._membership.me})
-            ready = [pending for pending in self._pending if pending.run.revoked or self._is_safe(pending, safe)]
+            members = self._membership.in_play() - {self._membership.me}
+            safe = self._safe_clock(members)
+            ready = [
+                pending
+                for pending in self._pending
+                if pending.run.revoked or self._is_safe(pending, safe, members)
+            ]
             if ready:
                 self._pending = [pending for pending in self._pending if pending not in ready]
                 for pending in ready:
@@ -179,9 +202,10 @@ class Outbox:
                 for _, reply in passed:
                     reply()
 
-    def _is_safe(self, pending: _Pending, safe: int) -> bool:
-        run = pending.run
-        return pending.clock <= safe and self._guards.of(run.spec.kind).kept(run, pending.clock)
+    def _is_safe(self, pending: _Pending, safe: int, members: frozenset[Member]) -> bool:
+        if pending.clock > safe or not self._have_read(members, pending.also):
+            return False
+        return self._guards.of(pending.run.spec.kind).kept(pending.run, pending.clock, pending.also)
 
     def _safe_clock(self, members: frozenset[Member]) -> int:
         """Our entries below this clock are on disk here and read by every member in play."""
@@ -191,6 +215,13 @@ class Outbox:
             known = peer is not None and peer.member == member
             safe = min(safe, peer.read.get(self._ledger.client_id, 0) if peer is not None and known else 0)
         return safe
+
+    def _have_read(self, members: frozenset[Member], clocks: Mapping[int, int]) -> bool:
+        """Whether every one of these members has read these clocks."""
+        if not clocks:
+            return True
+        peers = [self._membership.peers.get(member.name) for member in members]
+        return all(peer is not None and peer.covers(clocks) for peer in peers)
 
     def unsettled(self) -> list[tuple[str, EffectState]]:
         """Effects with an intent and neither receipt nor rule: under way, or in doubt."""

@@ -115,6 +115,9 @@ class Peer:
     digest: bytes = b""
     kept: int = 0
     """Our entries below this clock are on its disk."""
+    wall_s: float = 0.0
+    """What its wall clock said in its last heartbeat, which came at `wall_at`."""
+    wall_at: float = 0.0
 
     ended: bool = False
     """Its link was read to its end, and has not come back."""
@@ -132,6 +135,7 @@ class Peer:
         self.beat_at = now
         self.refused = frozenset(beat.refused)
         self.has_heard, self.free = max(self.has_heard, beat.heard), beat.free
+        self.wall_s, self.wall_at = beat.wall_s, now
         if self.echoed < beat.echo <= now:
             self.echoed = beat.echo
             self.round_trips += 1
@@ -139,6 +143,10 @@ class Peer:
             self.confirmed = self.echoed
         self.has_read(beat.read, mine, now)
         self.digest = beat.digest
+
+    def covers(self, clocks: Mapping[int, int]) -> bool:
+        """Whether it told us that it has integrated all entries below these clocks."""
+        return all(self.read.get(client, 0) >= clock for client, clock in clocks.items())
 
     def has_read(self, clocks: Mapping[int, int], mine: Mapping[int, int], now: float) -> None:
         """It has integrated these clocks. Its digest from before says nothing any more."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -29,6 +30,7 @@ from actonce.http_api import HttpApi
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
 from actonce.placement import NO_TRAITS, Traits
+from actonce.readiness import make_terms
 from actonce.running import Run
 from actonce.settings import LAN, Settings
 from actonce.world import Cancel
@@ -46,6 +48,29 @@ class Handle:
         self.id = task
         self.new = new
         """False when the task was known before this `submit`, from here or from another replica."""
+
+    async def cancel(self) -> str:
+        """Call it off: no further attempt, and no effect leaves once its replica has read this.
+
+        Returns "cancelled", or what it was already: "done", "failed", "cancelled". `result` then raises TaskFailed.
+        """
+        return await self._replica._order(lambda reply: self._replica._engine.orders.cancel(self.id, reply))
+
+    async def retry(self) -> str:
+        """Try a task again that failed, was set aside, cancelled or dropped. What it posted is not posted again.
+
+        Raises:
+            WrongState: it did not fail.
+        """
+        return await self._replica._order(lambda reply: self._replica._engine.orders.retry(self.id, reply))
+
+    async def drop(self) -> str:
+        """List a task that failed no longer among the dead.
+
+        Raises:
+            WrongState: it did not fail.
+        """
+        return await self._replica._order(lambda reply: self._replica._engine.orders.drop(self.id, reply))
 
     async def result(self, timeout_s: float | None = None) -> Json:
         """What the handler returned, on whichever replica it ran.
@@ -127,7 +152,7 @@ class Replica:
             JournalError, ReplicaFailed: the journal or the address cannot be used; the message says why.
         """
         self._body = anyio.CancelScope()
-        self._hands = ThreadHands(self._setup.settings.slots)
+        self._hands = ThreadHands()
         self._thread = EngineThread(
             self._setup, self._hands, perform=self._perform, http=self._http, on_failed=self._engine_failed
         )
@@ -165,21 +190,42 @@ class Replica:
             raise self._failed
         return swallow
 
-    async def submit(self, kind: str, payload: Json, *, key: str | None = None) -> Handle:
+    async def submit(
+        self,
+        kind: str,
+        payload: Json,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        delay: str | float | None = None,
+        not_before: datetime | float | None = None,
+        after: Iterable[str | Handle] = (),
+    ) -> Handle:
         """Hand a task to the mesh. Returns once it is on disk here and read by one live peer, where there is one.
 
         Equal `kind` and `key` are one task, on whichever replicas it comes in, however often.
+
+        Args:
+            priority: from -1000 to 1000. Of the tasks that one replica may begin, the highest go first; there is no
+                order between tasks of different replicas.
+            delay, not_before: it begins so much later, or not before that time (with its zone, or unix seconds). By the
+                wall clock of the replica that gets it.
+            after: ids or handles of tasks that must have a result first. If one of them fails, so does this one. One
+                that nobody ever submits is waited for without end; `explain` shows it.
 
         Raises:
             UnknownKind, PayloadInvalid, PayloadTooLarge, KeyReused: refused; nothing was stored.
             NotSettled: not safe within `submit_timeout_s`. It may yet become so: submit again with the same key.
         """
         packed = pack_payload("the payload", payload)
+        ids = [one.id if isinstance(one, Handle) else one for one in after]
+        wall_s = self._engine.world.wall()
+        terms = make_terms(wall_s, priority=priority, delay=delay, not_before=not_before, after=ids)
         limit_s = self._setup.settings.submit_timeout_s
         try:
             with anyio.fail_after(limit_s):
                 submitted: Submitted = await self._ask(
-                    lambda reply: self._engine.inbox.submit(kind, packed, key, reply)
+                    lambda reply: self._engine.inbox.submit(kind, packed, key, reply, terms)
                 )
         except TimeoutError:
             raise NotSettled(
@@ -198,6 +244,14 @@ class Replica:
     async def inspect(self, look: Callable[[Engine], Answer]) -> Answer:
         """What `look` finds in the engine, on its thread, between two of its steps. It must change nothing."""
         return await self._ask(lambda reply: reply(look(self._engine)))
+
+    async def _order(self, call: Callable[[Callable[[str], None]], None]) -> str:
+        limit_s = self._setup.settings.submit_timeout_s
+        try:
+            with anyio.fail_after(limit_s):
+                return await self._ask(call)
+        except TimeoutError:
+            raise NotSettled(f"no disk and live peer confirmed the order within {limit_s:g} s; give it again") from None
 
     async def _outcome(self, task: str, timeout_s: float | None) -> Done:
         stops: list[Callable[[], None]] = []

@@ -11,17 +11,25 @@ from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
 from actonce.placement import SPREAD, Placement
+from actonce.readiness import Wait, waits
+from actonce.schedule import slot_text
+from actonce.scheduler import mesh_wall
 from actonce.troubles import troubles
 from actonce_crdt import (
+    Cancel,
     Claim,
     Done,
     Doubt,
     EffectState,
     Grant,
     Intent,
+    Mark,
+    Passed,
     Receipt,
     Record,
     Release,
+    Reopen,
+    Step,
     Task,
     TaskState,
     Try,
@@ -31,6 +39,10 @@ from actonce_crdt import (
 )
 
 Facts = dict[str, Any]
+HOWS = {"": "failed", "aside": "set aside", "cancelled": "cancelled", "dropped": "dropped", "skipped": "skipped"}
+DEAD = ("failed", "set aside", "cancelled")
+TASK_STATES = ("open", "held", "running", "waiting", "done", "skipped", *DEAD, "dropped")
+"""Open: claimed by nobody. Held: for a time or other tasks. Waiting: for another attempt. The rest have an outcome."""
 
 
 def degraded(engine: Engine) -> list[str]:
@@ -38,8 +50,8 @@ def degraded(engine: Engine) -> list[str]:
     membership, facts = engine.membership, []
     if membership.settled is None:
         last = sorted(m.name for m in membership.view.members | membership.view.lingering if m.name != engine.me.name)
-        waits = f"its last view: {', '.join(last)}" if last else "any settled replica; the first of a mesh needs --new"
-        facts.append(f"not settled: does not act until it has synced with {waits}")
+        whom = f"its last view: {', '.join(last)}" if last else "any settled replica; the first of a mesh needs --new"
+        facts.append(f"not settled: does not act until it has synced with {whom}")
     elif membership.settled.name == "ALONE":
         facts.append("acts alone since its start: the replicas of its last view did not come")
     for member in sorted(membership.required()) if membership.settled is not None else []:
@@ -73,7 +85,7 @@ def status(engine: Engine) -> Facts:
         "degraded": degraded(engine),
         "view": view_facts(membership.view),
         "replicas": [_self_facts(engine), *(_peer_facts(engine, peer) for _, peer in sorted(membership.peers.items()))],
-        "tasks": {name: states.count(name) for name in ("open", "running", "waiting", "done", "failed")},
+        "tasks": {name: states.count(name) for name in TASK_STATES},
         "effects": {name: effects.count(name) for name in ("posted", "under way", "skipped")},
         "doubts": sum(effect.doubt is not None for effect in ledger.state.effects.values()),
         "roster": election_report.roster_facts(engine),
@@ -121,16 +133,15 @@ def view_facts(view: View) -> Facts:
 
 
 def task_state(engine: Engine, task: str, state: TaskState) -> str:
-    """One of: open (claimed by nobody), running, waiting (for another attempt, or a lock), done, failed."""
+    """One of `TASK_STATES`."""
     if state.done is not None:
-        return "done" if state.done.ok else "failed"
-    if state.claim is None:
-        return "open"
-    if not engine.claims.holders(state) & engine.membership.in_play():
-        return "open"
+        return "done" if state.done.ok and not state.done.how else HOWS[state.done.how]
+    claim = state.standing
+    if claim is None or not engine.claims.holders(state) & engine.membership.in_play():
+        return "held" if _wait(engine, state) is not None else "open"
     if task not in engine.executor.running and engine.fenced.waiting(task):
         return "waiting"
-    tried = state.tries is not None and state.tries.epoch == state.claim.epoch
+    tried = state.tries is not None and state.tries.epoch == claim.epoch
     return "waiting" if tried and task not in engine.executor.running else "running"
 
 
@@ -148,9 +159,9 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
         name = task_state(engine, task, state)
         if len(rows) >= limit:
             break
-        if state.task is not None and wanted in (None, name):
+        if state.task is not None and (wanted in (None, name) or (wanted == "dead" and name in DEAD)):
             claim = state.claim
-            waits = election_report.waits(engine, task, state)
+            why = _held(engine, state) or election_report.waits(engine, task, state)
             rows.append(
                 {
                     "task": task,
@@ -158,9 +169,10 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
                     "submitted": moment(stamp_wall_s(state.task.stamp)),
                     "claimed_by": claim.claimant[0] if claim else None,
                     "epoch": claim.epoch if claim else None,
-                    "failed_attempts": state.tries.attempt if state.tries else 0,
+                    "failed_attempts": state.attempts,
+                    "deaths": state.deaths,
                     "result": unpack_value(state.done.result) if state.done else None,
-                    "waits": waits,
+                    "waits": why,
                 }
             )
     return rows
@@ -187,6 +199,28 @@ def posts(engine: Engine, limit: int) -> list[Facts]:
     return rows
 
 
+def schedules(engine: Engine) -> list[Facts]:
+    """Schedules by name: rules, next slot, and the mark up to which all slots are settled."""
+    rows: list[Facts] = []
+    wall = mesh_wall(engine.world, engine.membership)
+    for name, schedule in sorted(engine.agent.schedules.items()):
+        mark = engine.ledger.state.marks.get(name)
+        members, able = engine.membership.in_play(), engine.membership.able(schedule.kind)
+        keeper = owner(schedule.kind, members, able)
+        rows.append(
+            {
+                "schedule": name,
+                "when": schedule.rhythm.describe(),
+                "missed": schedule.missed,
+                "overlap": schedule.overlap,
+                "next": slot_text(next(schedule.rhythm.slots(int(wall)))),
+                "settled_up_to": slot_text(mark.slot) if mark is not None else None,
+                "kept_by": keeper.name if keeper else None,
+            }
+        )
+    return rows
+
+
 def explain(engine: Engine, task: str) -> Facts | None:
     """The story of a task: who claimed what, when, why. None for a task that is not known here."""
     state = engine.ledger.state.tasks.get(task)
@@ -206,9 +240,28 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "owner_now": first.name if first else None,
         "guard": election_report.guard_facts(engine, task, state),
         "waits": engine.fenced.waiting(task) or None,
+        "held": _held(engine, state),
         "story": [_sentence(record) for record in engine.ledger.state.history(task)],
         "notes": [f"{moment(at)} {text}" for at, text in engine.notes if task in text],
     }
+
+
+def _wait(engine: Engine, state: TaskState) -> Wait | None:
+    """What an open task waits for, before anybody may take it."""
+    if state.done is not None or state.task is None or state.standing is not None:
+        return None
+    return waits(state, engine.ledger.state.tasks, engine.world.wall() * 1000)
+
+
+def _held(engine: Engine, state: TaskState) -> str | None:
+    """The same as a sentence."""
+    tasks, wait = engine.ledger.state.tasks, _wait(engine, state)
+    if wait is None:
+        return None
+    if wait.on:
+        known = wait.on in tasks and tasks[wait.on].task is not None
+        return f"waits for {wait.on}" + ("" if known else ", which is not known here")
+    return f"waits until {moment(wait.until_ms / 1000)}"
 
 
 def _ranking(task: str, members: frozenset[Member], placement: Placement) -> list[Member]:
@@ -236,13 +289,23 @@ def _words(record: Record) -> Iterator[str]:
         case Try():
             yield f"failed attempt {record.attempt} (epoch {record.epoch}): {record.error}"
         case Done():
-            yield f"{'finished it' if record.ok else 'gave it up'} (epoch {record.epoch})"
+            yield f"{'finished it' if record.ok else 'gave it up'} (epoch {record.epoch}) {record.how}".rstrip()
         case Intent():
             yield f"was about to post {record.key} to {record.sink} (epoch {record.epoch})"
         case Receipt():
             yield f"has the receipt of {record.key} (epoch {record.epoch})"
         case Doubt():
             yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
+        case Step():
+            yield f"finished step {record.name!r} (epoch {record.epoch})" if record.name else "forgot all steps"
+        case Passed():
+            yield f"saw the process of epoch {record.epoch} end before the task did; deaths so far: {record.deaths}"
+        case Cancel():
+            yield "called it off"
+        case Reopen():
+            yield "asked for it to be tried again"
+        case Mark():
+            yield f"settled all slots up to {slot_text(record.slot)}"
         case Grant():
             yield f"granted epoch {record.epoch} to {record.claimant}, incarnation {record.incarnation}"
             yield f"(roster {record.roster}{f', over epoch {record.over}' if record.over else ''})"

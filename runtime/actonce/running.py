@@ -32,6 +32,10 @@ class Run:
     """What its effects show to sinks; the epoch, unless the guard has numbers of its own."""
     until: float = math.inf
     """On our clock: until when the guard of its kind lets effects leave."""
+    last_attempt: int = 1
+    """The attempt after which a failure is the outcome."""
+    reopened: bool = False
+    """Somebody ordered that it be tried again."""
     revoked: bool = False
     """Somebody else has the task: no further effect may leave."""
     job: Cancel | None = None

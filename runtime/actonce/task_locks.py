@@ -49,6 +49,8 @@ class Hold:
     task: str
     epoch: int
     """Of the claim that it is wanted for."""
+    reopened: int = 0
+    """Epoch of the order to try the task again, 0 for none: what the service knows to be done up to it, is not."""
     busy: bool = False
     """A request is under way."""
     next_at: float = 0.0
@@ -123,7 +125,7 @@ class TaskLocks:
         if state == "free" and nothing_left and hold.taken_over:  # as if we had never had it
             before = hold.before or self._void(hold)
             return amended(before, revision, state="void" if before.state == "void" else "free")
-        return amended(record, revision, state=state)
+        return amended(record, revision, state=state, epoch=hold.epoch)
 
     def _void(self, hold: Hold) -> TaskRecord:
         return replace(self._taken(None, hold, frozenset()), state="void")
@@ -135,7 +137,7 @@ class TaskLocks:
 
     def _decide(self, hold: Hold, lease: Lease, found: Register | None, in_play: frozenset[Member], then: Then) -> None:
         record, revision = self._decode(hold, found), found.revision if found is not None else 0
-        if record is None or record.state in ("free", "void"):
+        if record is None or record.state in ("free", "void") or _is_void(record, hold):
             self._take(hold, lease, record, revision, in_play, then)
         elif record.session == lease.session and record.state == "held":
             self._ours(hold, lease, record, revision)
@@ -169,7 +171,8 @@ class TaskLocks:
             then()
 
     def _taken(self, before: TaskRecord | None, hold: Hold, in_play: frozenset[Member]) -> TaskRecord:
-        return taken(before, hold.task, self._session.record, self._me, in_play, int(self._world.wall() * 1000))
+        now_ms = int(self._world.wall() * 1000)
+        return taken(before, hold.task, hold.epoch, self._session.record, self._me, in_play, now_ms)
 
     def _take(
         self,
@@ -262,6 +265,11 @@ def _gone(hold: Hold) -> None:
     hold.permit = hold.record = hold.before = None
     hold.unsure = hold.revision = None
     hold.taken_over = False
+
+
+def _is_void(record: TaskRecord, hold: Hold) -> bool:
+    """Whether somebody ordered the task to be tried again after it was done, and failed."""
+    return record.state == "done" and record.epoch <= hold.reopened
 
 
 def _who(record: TaskRecord) -> str:

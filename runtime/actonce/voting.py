@@ -157,11 +157,17 @@ class Voting:
 
 
 def requests(state: TaskState) -> set[tuple[int, Member]]:
-    """Who asks: the winning claim, and whoever was granted something by anybody."""
-    found = {(grant.epoch, holder(grant)) for grant in state.grants}
-    if state.claim is not None:
-        found.add((state.claim.epoch, Member(*state.claim.claimant)))
+    """Who asks: the winning claim, and whoever was granted something by anybody, since the task was last reopened."""
+    void = void_epoch(state)
+    found = {(grant.epoch, holder(grant)) for grant in state.grants if grant.epoch > void}
+    if state.standing is not None:
+        found.add((state.standing.epoch, Member(*state.standing.claimant)))
     return found
+
+
+def void_epoch(state: TaskState) -> int:
+    """Claims and grants up to this epoch count no more: the task was ordered to be tried again. 0: none."""
+    return state.reopen.epoch if state.reopen is not None else 0
 
 
 def holder(grant: Grant) -> Member:

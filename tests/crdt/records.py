@@ -5,15 +5,20 @@ from typing import Any
 from hypothesis import strategies as st
 
 from actonce_crdt import (
+    Cancel,
     Claim,
     Done,
     Doubt,
     Grant,
     Intent,
+    Mark,
+    Passed,
     Receipt,
     Record,
     Release,
+    Reopen,
     Roster,
+    Step,
     Task,
     Try,
     Unknown,
@@ -26,11 +31,14 @@ stamps = st.integers(0, 3) | st.integers(0, (1 << 63) - 1)
 names = st.sampled_from(["a", "b", "node-1"])
 task_keys = st.sampled_from(["t1", "shared"])
 effect_keys = st.sampled_from(["e1", "shared"])
+step_keys = st.sampled_from(["s1", "shared"])
 blobs = st.binary(max_size=3)
 
 
 def tasks(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Task]:
-    return st.builds(Task, keys, stamps, names, st.sampled_from(["reply", "post"]), blobs)
+    after = st.lists(task_keys, max_size=2).map(tuple)
+    terms = (st.integers(-2, 2), small, after, st.booleans(), st.sampled_from(["", "t1"]))
+    return st.builds(Task, keys, stamps, names, st.sampled_from(["reply", "post"]), blobs, *terms)
 
 
 def claims(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Claim]:
@@ -42,7 +50,19 @@ def tries(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Try]:
 
 
 def dones(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Done]:
-    return st.builds(Done, keys, stamps, names, small, st.booleans(), blobs)
+    return st.builds(Done, keys, stamps, names, small, st.booleans(), blobs, st.sampled_from(["", "aside"]))
+
+
+def passes(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Passed]:
+    return st.builds(Passed, keys, stamps, names, small, small)
+
+
+def cancels(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Cancel]:
+    return st.builds(Cancel, keys, stamps, names, small)
+
+
+def reopens(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Reopen]:
+    return st.builds(Reopen, keys, stamps, names, small, small, small)
 
 
 def grants(keys: st.SearchStrategy[str] = task_keys) -> st.SearchStrategy[Grant]:
@@ -76,15 +96,27 @@ def doubts(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Doub
     return st.builds(Doubt, keys, stamps, names, small, st.sampled_from(["found", "resent", "skipped", "open"]))
 
 
+def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
+    claim = (small, st.integers(1, 3), small, st.sampled_from(["", "a", "b"]), small)
+    return st.builds(
+        Step, keys, stamps, names, task_keys, *claim, st.sampled_from(["", "one", "two"]), st.just("f"), blobs
+    )
+
+
+marks = st.builds(Mark, step_keys, stamps, names, small)
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
 
 unknowns = st.builds(_unknown, task_keys, stamps, names, st.lists(small | st.text(max_size=2), max_size=2))
 
-task_records = st.one_of(tasks(), claims(), tries(), dones(), grants(), releases())
+task_records = st.one_of(
+    *(tasks(), claims(), tries(), dones(), passes(), cancels(), reopens(), grants(), releases())
+)
 effect_records = st.one_of(intents(), receipts(), doubts())
-records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, rosters(), unknowns)
+records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, rosters(), steps(), marks, unknowns)
 
 
 def by_bytes(found: list[Record]) -> list[bytes]:

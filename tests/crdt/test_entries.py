@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from actonce_crdt import (
     COUNT_MAX,
     ENTRY_BYTES_MAX,
+    Cancel,
     Claim,
     Done,
     Doubt,
@@ -15,10 +16,14 @@ from actonce_crdt import (
     EntryTooLarge,
     Grant,
     Intent,
+    Mark,
+    Passed,
     Receipt,
     Record,
     Release,
+    Reopen,
     Roster,
+    Step,
     Task,
     Try,
     Unknown,
@@ -31,11 +36,19 @@ from actonce_crdt.packing import pack
 from .records import records
 
 EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
-    (Task("t", 1, "a", "reply", b"\xc0"), ("task", "t", 1, "a", "reply", b"\xc0")),
+    (Task("t", 1, "a", "reply", b"\xc0"), ("task", "t", 1, "a", "reply", b"\xc0", 0, 0, (), True, "")),
+    (
+        Task("t", 1, "a", "reply", b"\xc0", -5, 7, ("x", "y"), False, "p"),
+        ("task", "t", 1, "a", "reply", b"\xc0", -5, 7, ("x", "y"), False, "p"),
+    ),
     (Claim("t", 2, "a", 3, 4), ("claim", "t", 2, "a", 3, 4, "", 0)),
     (Claim("t", 2, "a", 3, 4, "b", 5), ("claim", "t", 2, "a", 3, 4, "b", 5)),
     (Try("t", 2, "a", 3, 1, 99, "boom"), ("try", "t", 2, "a", 3, 1, 99, "boom")),
-    (Done("t", 2, "a", 3, True, b""), ("done", "t", 2, "a", 3, True, b"")),
+    (Done("t", 2, "a", 3, True, b""), ("done", "t", 2, "a", 3, True, b"", "")),
+    (Mark("digest", 2, "a", 60), ("mark", "digest", 2, "a", 60)),
+    (Passed("t", 2, "a", 3, 1), ("passed", "t", 2, "a", 3, 1)),
+    (Cancel("t", 2, "a", 3), ("cancel", "t", 2, "a", 3)),
+    (Reopen("t", 2, "a", 3, 4, 5), ("reopen", "t", 2, "a", 3, 4, 5)),
     (Intent("e", 2, "a", "t", 3, "room", b"hi"), ("intent", "e", 2, "a", "t", 3, "room", b"hi")),
     (Receipt("e", 2, "a", 3, b"ok"), ("receipt", "e", 2, "a", 3, b"ok")),
     (Doubt("e", 2, "a", 3, "open"), ("doubt", "e", 2, "a", 3, "open")),
@@ -44,6 +57,10 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (
         Roster("2", 2, "a", "promise", (3, "b"), "j", (("a", "j"), ("b", "k")), (0, "")),
         ("roster", "2", 2, "a", "promise", (3, "b"), "j", (("a", "j"), ("b", "k")), (0, "")),
+    ),
+    (
+        Step("t/3.a.1", 2, "a", "t", 3, 1, 2, "b", 4, "draft", "f", b"hi"),
+        ("step", "t/3.a.1", 2, "a", "t", 3, 1, 2, "b", 4, "draft", "f", b"hi"),
     ),
 ]
 
@@ -116,9 +133,16 @@ BAD_WIRE: list[tuple[object, str]] = [
     (("claim", "t", 1, "a", 1, COUNT_MAX + 1, "", 0), "incarnation must be"),
     (("try", "t", 1, "a", 1, 0, 5, "x"), "attempt counts from 1"),
     (("try", "t", 1, "a", 1, 1, 5, b"x"), "error must be text"),
-    (("done", "t", 1, "a", 1, 1, b""), "ok must be true or false"),
-    (("done", "t", 1, "a", 1, True, "x"), "result must be bytes"),
-    (("task", "t", 1, "a", "", b""), "kind must be"),
+    (("done", "t", 1, "a", 1, 1, b"", ""), "ok must be true or false"),
+    (("done", "t", 1, "a", 1, True, "x", ""), "result must be bytes"),
+    (("done", "t", 1, "a", 1, True, b"", "well"), "how must be empty or one of aside, cancelled, dropped, skipped"),
+    (("task", "t", 1, "a", "", b"", 0, 0, (), True, ""), "kind must be"),
+    (("task", "t", 1, "a", "k", b"", 1001, 0, (), True, ""), "priority must be an integer from -1000 to 1000"),
+    (("task", "t", 1, "a", "k", b"", 0, -1, (), True, ""), "not_before_ms must be"),
+    (("task", "t", 1, "a", "k", b"", 0, 0, "t", True, ""), "after must be an array of at most 64 keys"),
+    (("task", "t", 1, "a", "k", b"", 0, 0, ("t",) * 65, True, ""), "after must be an array of at most 64 keys"),
+    (("task", "t", 1, "a", "k", b"", 0, 0, ("",), True, ""), "after must be"),
+    (("mark", "t", 1, "a", -1), "slot must be"),
     (("intent", "e", 1, "a", "", 1, "room", b""), "task must be"),
     (("doubt", "e", 1, "a", 1, "maybe"), "settled must be one of found, open, resent, skipped"),
     (("grant", "t", 1, "a", 1, "B", 1, "j", 1, 0), "claimant must be"),
@@ -173,14 +197,14 @@ def test_we_do_not_write_what_peers_refuse(record: Record, wire: tuple[object, .
 
 
 def test_size_is_limited_both_ways() -> None:
-    overhead = len(pack(("task", "t", 1, "a", "k", b"\0" * 70_000))) - 70_000
+    overhead = len(encode(Task("t", 1, "a", "k", b"\0" * 70_000))) - 70_000
     largest = Task("t", 1, "a", "k", bytes(ENTRY_BYTES_MAX - overhead))
     assert decode(encode(largest)) == largest
     too_large = dataclasses.replace(largest, payload=largest.payload + b"\0")
     with pytest.raises(EntryTooLarge, match="the limit is 262144"):
         encode(too_large)
     with pytest.raises(EntryTooLarge):
-        decode(pack(("task", "t", 1, "a", "k", too_large.payload)))
+        decode(pack(("task", "t", 1, "a", "k", too_large.payload, 0, 0, (), True, "")))
 
 
 def test_messages_stay_short_whatever_the_bytes() -> None:

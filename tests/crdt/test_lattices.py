@@ -7,17 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actonce_crdt import (
+    Cancel,
     Claim,
     Done,
     Doubt,
     EffectState,
     Grant,
     Intent,
+    Passed,
     Receipt,
     Release,
+    Reopen,
     Roster,
     RosterState,
     Task,
+    TaskRecord,
     TaskState,
     Try,
     effect,
@@ -27,7 +31,21 @@ from actonce_crdt import (
     task,
 )
 
-from .records import claims, dones, doubts, grants, intents, receipts, releases, rosters, tasks, tries
+from .records import (
+    cancels,
+    claims,
+    dones,
+    doubts,
+    grants,
+    intents,
+    passes,
+    receipts,
+    releases,
+    reopens,
+    rosters,
+    tasks,
+    tries,
+)
 
 ONE = st.just("key")
 task_states = st.builds(
@@ -36,9 +54,12 @@ task_states = st.builds(
     st.none() | claims(ONE),
     st.none() | tries(ONE),
     st.none() | dones(ONE),
+    st.none() | passes(ONE),
+    st.none() | cancels(ONE),
+    st.none() | reopens(ONE),
     st.lists(grants(ONE), max_size=3).map(lambda found: joined(*found).grants if found else ()),
     st.lists(releases(ONE), max_size=3).map(lambda found: joined(*found).releases if found else ()),
-)
+).map(lambda state: task.join(state, TaskState()))  # in the form that joins have
 roster_states = st.lists(rosters(ONE), max_size=4).map(lambda found: decided(*found))
 effect_states = st.builds(EffectState, st.none() | intents(ONE), st.none() | receipts(ONE), st.none() | doubts(ONE))
 
@@ -87,7 +108,7 @@ def decided(*records: Roster) -> RosterState:
     return reduce(roster.join, map(roster.lift, records), RosterState())
 
 
-def joined(*records: Task | Claim | Try | Done | Grant | Release) -> TaskState:
+def joined(*records: TaskRecord) -> TaskState:
     return reduce(task.join, map(task.lift, records))
 
 
@@ -149,6 +170,22 @@ def test_a_voter_with_another_journal_is_another_voter() -> None:
 def test_what_is_given_up_stays_so() -> None:
     old, new = Release("t", 9, "a", 1, 1), Release("t", 1, "a", 2, 1)
     assert joined(new, old).releases == (new,)
+
+
+def test_a_reopened_task_has_no_failure_that_the_reopening_knew_of() -> None:
+    failure, cancel = Done("t", 1, "a", 3, False, pack_value("x"), "aside"), Cancel("t", 1, "a", 3)
+    state = joined(failure, cancel, Claim("t", 1, "a", 3, 1), Reopen("t", 2, "b", 3, 4, 2))
+    assert (state.done, state.cancel, state.standing, state.epoch) == (None, None, None, 3)
+    assert joined(failure, cancel, Reopen("t", 2, "b", 2, 0, 0)).done == failure
+    later = Done("t", 1, "a", 4, False, pack_value("y"))
+    assert joined(failure, Reopen("t", 2, "b", 3, 0, 0), later).done == later
+    success = Done("t", 1, "a", 1, True, pack_value("sent"))
+    assert joined(success, Reopen("t", 2, "b", 3, 0, 0)).done == success
+
+
+def test_attempts_and_deaths_count_from_the_reopening() -> None:
+    state = joined(Try("t", 1, "a", 3, 4, 0, "x"), Passed("t", 1, "a", 3, 3), Reopen("t", 2, "b", 3, 4, 2))
+    assert (state.attempts, state.deaths) == (0, 1)
 
 
 def test_every_resend_uses_the_first_recorded_body() -> None:

@@ -22,6 +22,9 @@ def views(state: State) -> tuple[object, ...]:
         dict(state.rosters),
         {key: list(state.effects_of(key)) for key in tasks},
         {key: state.history(key) for key in tasks},
+        dict(state.steps),
+        dict(state.marks),
+        {key: list(state.steps_of(key)) for key in tasks},
         len(state),
     )
 
@@ -65,7 +68,10 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
     winners: Sequence[Record] = [
         record
         for joined in state.tasks.values()
-        for record in (joined.task, joined.claim, joined.tries, joined.done, *joined.grants, *joined.releases)
+        for record in (
+            *(joined.task, joined.claim, joined.tries, joined.done),
+            *(joined.passed, joined.cancel, joined.reopen, *joined.grants, *joined.releases),
+        )
         if record is not None
     ]
     winners = [
@@ -77,6 +83,8 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
             if record is not None
         ),
         *(step for version in state.rosters.values() for step in version.steps),
+        *state.steps.values(),
+        *state.marks.values(),
         *(record for record in present.values() if isinstance(record, Unknown)),
     ]
     rebuilt = State.fold(((9, clock), record) for clock, record in enumerate(winners))

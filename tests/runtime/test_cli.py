@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from actonce import Agent, Context, Replica
 from actonce.cli.main import commands
-from actonce.errors import ConfigError
+from actonce.errors import ConfigError, TaskFailed
 from actonce.loading import load_agent
 from actonce.settings import PAYLOAD_BYTES_MAX
 
@@ -198,6 +198,32 @@ async def test_what_a_replica_shows(asked: Asked) -> None:
     assert " a claimed it: epoch 1, incarnation " in story
     assert "\x1b" not in story
     assert (await asked.json("explain", "echo/one"))["state"] == "done"
+
+
+@pytest.mark.anyio
+async def test_orders(asked: Asked) -> None:
+    first = await asked.json("submit", "fail", "1", "--key", "k", "--after", "echo/one", "--priority", "3")
+    assert first["task"] == "fail/k"
+    assert (await asked.json("explain", "fail/k"))["held"] == "waits for echo/one, which is not known here"
+    assert "it waits for echo/one" in (await asked("explain", "fail/k")).stdout
+    await asked("submit", "echo", "1", "--key", "one", "--delay", "10ms", "--wait", "20")
+    handle = asked.replica.handle("fail/k")
+    with pytest.raises(TaskFailed):
+        await handle.result(WAIT_S)
+    assert [row["task"] for row in await asked.json("tasks", "--dead")] == ["fail/k"]
+    assert (await asked("retry", "fail/k")).stdout == "fail/k was retried\n"
+    with pytest.raises(TaskFailed):
+        await handle.result(WAIT_S)
+    assert await asked.json("drop", "fail/k") == {"task": "fail/k", "state": "dropped"}
+    assert await asked.json("tasks", "--dead") == []
+    assert (await asked("cancel", "fail/k")).stdout == "fail/k is dropped\n"
+    assert (await asked("retry", "echo/one")).stderr == (
+        "actonce: task 'echo/one' is done: this is for what failed\n"
+    )
+    later = await asked.replica.submit("echo", 1, key="later", delay="1h")
+    assert await later.cancel() == "cancelled"
+    with pytest.raises(TaskFailed, match="it was cancelled"):
+        await later.result(WAIT_S)
 
 
 @pytest.mark.anyio

@@ -12,7 +12,6 @@ from actonce.edge.hands import Mailbox, ThreadHands
 pytestmark = pytest.mark.anyio
 WAIT_S = 20
 CALLS = 2_000
-THREADS = 4
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ class Engine:
 
 
 async def test_calls_arrive_in_order_on_the_right_thread() -> None:
-    hands = ThreadHands(THREADS)
+    hands = ThreadHands()
     engine = Engine(hands)
     here, there = threading.get_ident(), set[int]()
     numbers: list[int] = []
@@ -69,7 +68,7 @@ async def test_calls_arrive_in_order_on_the_right_thread() -> None:
 
 
 async def test_a_job_runs_here_and_is_cancelled_from_there() -> None:
-    hands = ThreadHands(THREADS)
+    hands = ThreadHands()
     engine = Engine(hands)
     begun, cancelled = asyncio.Event(), asyncio.Event()
     handles = []
@@ -91,7 +90,7 @@ async def test_a_job_runs_here_and_is_cancelled_from_there() -> None:
 
 
 async def test_a_job_cancelled_before_its_first_step_still_gets_to_report_its_end() -> None:
-    hands = ThreadHands(THREADS)
+    hands = ThreadHands()
     engine = Engine(hands)
     went_on, ended = False, asyncio.Event()
 
@@ -112,7 +111,7 @@ async def test_a_job_cancelled_before_its_first_step_still_gets_to_report_its_en
 
 
 async def test_closing_cancels_what_still_runs() -> None:
-    hands = ThreadHands(THREADS)
+    hands = ThreadHands()
     engine = Engine(hands)
     begun, ended = asyncio.Event(), asyncio.Event()
 

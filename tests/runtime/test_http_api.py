@@ -97,6 +97,12 @@ def test_the_key_may_be_a_header_or_absent() -> None:
         ({"kind": "echo", "key": 7}, 400, "the body is"),
         ({"kind": "echo", "key": ""}, 400, "a key is"),
         ({"kind": "other"}, 404, "it has: echo, fails"),
+        ({"kind": "echo", "priority": 2000}, 400, "use an integer from -1000 to 1000"),
+        ({"kind": "echo", "delay": "soon"}, 400, "write 250ms"),
+        ({"kind": "echo", "not_before": "soon"}, 400, "write a time such as"),
+        ({"kind": "echo", "not_before": "2026-01-01"}, 400, "a time needs a time zone"),
+        ({"kind": "echo", "not_before": True}, 400, "use unix seconds"),
+        ({"kind": "echo", "after": "x"}, 400, "a list of at most 64 task ids"),
         ({"kind": "echo", "payload": 1 << 70}, 400, "cannot be stored"),
         (b'{"kind": "echo", "payload": NaN}', 400, "cannot be stored"),
         (b'{"kind": "echo", "payload": "\\ud800"}', 400, "cannot be stored"),
@@ -111,6 +117,34 @@ def test_what_is_refused_is_explained(body: Any, status: int, words: str) -> Non
         assert found == status
         assert words in answer["error"]
         assert not api.lab.engine("a").ledger.state.tasks
+
+    run(scenario)
+
+
+def test_orders() -> None:
+    async def scenario() -> None:
+        api = await api_of("ab")
+        later = "2099-01-01T00:00:00+01:00"
+        await api.submit({"kind": "echo", "key": "k", "not_before": later, "priority": 3})
+        rows = (await api.ask("GET", "/tasks", query={"state": "held"}))[1]
+        assert [row["task"] for row in rows] == ["echo/k"]
+        assert (await api.ask("GET", "/explain/echo/k"))[1]["held"] == "waits until 2098-12-31 23:00:00.000Z"
+        assert await api.ask("POST", "/retry/echo/k", {}, headers=JSON) == (
+            409,
+            {"error": "task 'echo/k' is not over: this is for what failed"},
+        )
+        cancelled = (200, {"task": "echo/k", "state": "cancelled"})
+        assert await api.ask("POST", "/cancel/echo/k", {}, headers=JSON) == cancelled
+        await api.lab.sure(lambda: not api.lab.engine("a").claims.open)
+        assert await api.ask("POST", "/cancel/echo/k", {}, headers=JSON) == cancelled, "it is that already"
+        dead = (await api.ask("GET", "/tasks", query={"state": "dead"}))[1]
+        assert [(row["task"], row["state"], row["result"]) for row in dead] == [
+            ("echo/k", "cancelled", "it was cancelled")
+        ]
+        assert (await api.ask("POST", "/drop/echo/k", {}, headers=JSON))[1]["state"] == "dropped"
+        assert (await api.ask("GET", "/tasks", query={"state": "dead"}))[1] == []
+        assert (await api.ask("POST", "/cancel/echo/none", {}, headers=JSON))[0] == 404
+        assert (await api.ask("POST", "/cancel/echo/k", b"", headers={"content-type": "text/plain"}))[0] == 415
 
     run(scenario)
 
@@ -172,6 +206,7 @@ def test_the_pages() -> None:
             status, rows = await api.ask("GET", "/tasks", query={"limit": limit, "state": "done"})
             assert (status, len(rows)) == (200, count), limit
         assert await api.ask("GET", "/posts") == (200, [])
+        assert await api.ask("GET", "/schedules") == (200, [])
         status, story = await api.ask("GET", "/explain/echo/k")
         assert (status, story["state"]) == (200, "done")
         assert (await api.ask("GET", "/explain/echo/x"))[0] == 404

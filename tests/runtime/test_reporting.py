@@ -58,7 +58,8 @@ def test_the_status_of_a_working_mesh() -> None:
             json.dumps(facts)
             assert facts["degraded"] == []
             assert facts["acting"]
-            assert facts["tasks"] == {"open": 0, "running": 1, "waiting": 0, "done": 1, "failed": 1}
+            found = {name: count for name, count in facts["tasks"].items() if count}
+            assert found == {"running": 1, "done": 1, "failed": 1}
             assert facts["effects"] == {"posted": 1, "under way": 0, "skipped": 0}
             assert facts["doubts"] == 0
             assert facts["view"]["members"] == ["a", "b"]

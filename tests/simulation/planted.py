@@ -21,7 +21,6 @@ import actonce.engine
 import actonce.membership
 import actonce_crdt.document
 from actonce.agent import Agent
-from actonce.claims import Claims
 from actonce.context import Context
 from actonce.engine import Engine
 from actonce.errors import ReplicaFailed
@@ -33,6 +32,7 @@ from actonce.outbox import Outbox, Settle
 from actonce.ownership import Member, View
 from actonce.peers import Peer
 from actonce.performing import Effect
+from actonce.readiness import Readiness
 from actonce.routes import Routes
 from actonce.running import Gate
 from actonce.settings import Settings
@@ -340,13 +340,13 @@ def wake_does_nothing(patch: Patch) -> None:
 
 def unsorted_iteration(patch: Patch) -> None:
     """Open tasks are looked at in the order of a set."""
-    pump = Claims.pump
 
-    def unsorted(self: Claims) -> None:
-        self._ready = dict.fromkeys(set(self._ready))
-        pump(self)
+    def unsorted(self: Readiness) -> tuple[int, int, str]:
+        task = next(iter(set(self._ready)))
+        self.discard(task)
+        return 0, 0, task
 
-    patch.setattr(Claims, "pump", unsorted)
+    patch.setattr(Readiness, "pop_place", unsorted)
 
 
 # Scenarios

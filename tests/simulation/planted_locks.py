@@ -107,7 +107,7 @@ def nothing_is_doubtful(patch: Patch) -> None:
 
 def readers_not_awaited(patch: Patch) -> None:
     """An effect leaves when those in play have read its intent, whomever the record calls readers."""
-    patch.setattr(Fenced, "kept", lambda self, run, clock: True)
+    patch.setattr(Fenced, "kept", lambda self, run, clock, others: True)
     patch.setattr(Fenced, "_readers", lambda self, readers, in_play: readers)
 
 

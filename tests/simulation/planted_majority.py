@@ -75,7 +75,7 @@ def ownership_off(patch: Patch) -> None:
             for task in rng.sample(open_tasks, min(CLAIMS, len(open_tasks))):
                 state = self._ledger.state.tasks[task]
                 if self._membership.me not in self.holders(state) and not self._executor.has(task):
-                    self._ready[task] = None
+                    self._ready.put(task, 0)
         pump(self)
 
     patch.setattr(Claims, "pump", restless)

@@ -13,9 +13,9 @@ from functools import cache
 
 import pytest
 
-from actonce.sim.checkers import LIVENESS, SAFETY
 from actonce.sim.cluster import Cluster, FeedSink
 from actonce.sim.disk import Disk
+from actonce.sim.work_checkers import LIVENESS, SAFETY
 from actonce_crdt import Json
 
 from . import planted

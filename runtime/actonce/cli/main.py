@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, demo, feed, healthcheck, roster, run, show, simulate, submit
+from actonce.cli import bench, demo, feed, healthcheck, order, roster, run, show, simulate, submit
 from actonce.cli.failure import Commands
 
 
@@ -25,8 +25,12 @@ for command in (
     show.status,
     show.tasks,
     show.posts,
+    show.schedules,
     show.explain,
     roster.roster,
+    order.cancel,
+    order.retry,
+    order.drop,
     healthcheck.healthcheck,
     demo.demo,
     bench.bench,

@@ -15,10 +15,11 @@ from rich.text import Text
 
 from actonce.cli.client import Client
 from actonce.cli.options import asking
+from actonce.reporting import TASK_STATES
 
 NOTES = 5
 """Of a replica's notes, the last so many are shown."""
-STATES = ("open", "running", "waiting", "done", "failed")
+STATES = TASK_STATES
 
 limit_option = click.option(
     "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, metavar="N", help="At most so many rows."
@@ -40,15 +41,18 @@ def status(at: str, secret_file: Path | None, as_json: bool) -> None:
 @click.option(
     "--state",
     type=click.Choice(STATES),
-    help="Only these. Open tasks are claimed by nobody yet; waiting ones failed, and will be tried again.",
+    help="Only these. Open tasks are claimed by nobody yet; held ones wait for a time or for other tasks; waiting ones "
+    "failed, and will be tried again; those set aside ended the process that ran them, again and again.",
 )
+@click.option("--dead", is_flag=True, help="Only those that failed, were set aside or cancelled: see `actonce retry`.")
 @limit_option
 @asking
-def tasks(state: str | None, limit: int, at: str, secret_file: Path | None, as_json: bool) -> None:
+def tasks(state: str | None, dead: bool, limit: int, at: str, secret_file: Path | None, as_json: bool) -> None:
     """List tasks, newest first: their state, who claimed them, how often they failed, what they returned."""
+    state = "dead" if dead else state
     query = {"limit": str(limit)} if state is None else {"limit": str(limit), "state": state}
     rows = Client(at, secret_file).get("/tasks", query)
-    columns = ("task", "state", "submitted", "claimed_by", "epoch", "failed_attempts", "result", "waits")
+    columns = ("task", "state", "submitted", "claimed_by", "epoch", "failed_attempts", "deaths", "result", "waits")
     print_rows(rows, columns, as_json)
 
 
@@ -59,6 +63,14 @@ def posts(limit: int, at: str, secret_file: Path | None, as_json: bool) -> None:
     """List effects, newest first: what was posted where, by whom, with which receipt, and which were in doubt."""
     rows = Client(at, secret_file).get("/posts", {"limit": str(limit)})
     print_rows(rows, ("effect", "state", "doubt", "sink", "by", "body", "receipt"), as_json)
+
+
+@click.command(epilog="Example: actonce schedules")
+@asking
+def schedules(at: str, secret_file: Path | None, as_json: bool) -> None:
+    """List schedules: when they are due, their rules, their next slot, up to where all slots are settled."""
+    rows = Client(at, secret_file).get("/schedules")
+    print_rows(rows, ("schedule", "when", "missed", "overlap", "next", "settled_up_to", "kept_by"), as_json)
 
 
 @click.command(epilog="Example: actonce explain reply/message-1")
@@ -76,6 +88,7 @@ def explain(task: str, at: str, secret_file: Path | None, as_json: bool) -> None
             f"payload  {cell(facts['payload'])}",
             f"result   {cell(facts['result'])}",
             f"rank     {' > '.join(facts['rank'])} (the first that is live and can, owns it; now {facts['owner_now']})",
+            *([f"held     it {facts['held']}"] if facts["held"] else []),
             *facts["guard"],
             "",
             *facts["story"],
@@ -137,7 +150,7 @@ def cell(value: object) -> str:
 
 def status_page(facts: dict[str, Any]) -> RenderableType:
     """The facts of `/status` as tables."""
-    counts = Text("  ".join(f"{name} {facts['tasks'][name]}" for name in STATES))
+    counts = Text("  ".join(f"{name} {count}" for name, count in _task_counts(facts)))
     effects = Text(
         "  ".join(f"{name} {count}" for name, count in facts["effects"].items()) + f"  doubts {facts['doubts']}"
     )
@@ -161,12 +174,19 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
     return [
         _head(facts),
         *("replica " + " ".join(cell(value) for value in _replica_row(row, facts)) for row in facts["replicas"]),
-        "tasks " + ", ".join(f"{facts['tasks'][name]} {name}" for name in STATES),
+        "tasks " + ", ".join(f"{count} {name}" for name, count in _task_counts(facts)),
         "effects " + ", ".join(f"{count} {name}" for name, count in facts["effects"].items()),
         f"doubts {facts['doubts']}",
         *(f"degraded: {fact}" for fact in facts["degraded"]),
         *(f"note: {note}" for note in facts["notes"][-NOTES:]),
     ]
+
+
+def _task_counts(facts: dict[str, Any]) -> list[tuple[str, int]]:
+    """The usual states, and of the others those in which there are tasks."""
+    usual = ("open", "running", "waiting", "done", "failed")
+    rest = [name for name in STATES if name not in usual and facts["tasks"][name]]
+    return [(name, facts["tasks"][name]) for name in (*usual, *rest)]
 
 
 def _head(facts: dict[str, Any]) -> str:

@@ -37,9 +37,20 @@ ONE_WAIT_S = 30.0
     metavar="SECONDS",
     help="Wait for the outcome and print it, wherever the task runs.",
 )
+@click.option("--priority", type=int, help="From -1000 to 1000: of the tasks of one replica the highest goes first.")
+@click.option("--delay", metavar="DURATION", help="Begin so much later, as 30s or 2h.")
+@click.option("--not-before", metavar="TIME", help="Not before this time, as 2026-11-21T09:00:00+01:00.")
+@click.option("--after", multiple=True, metavar="TASK", help="Only once this task has a result; may be repeated.")
 @asking
 def submit(
-    kind: str, payload: str, key: str | None, wait_s: float, at: str, secret_file: Path | None, as_json: bool
+    kind: str,
+    payload: str,
+    key: str | None,
+    wait_s: float,
+    at: str,
+    secret_file: Path | None,
+    as_json: bool,
+    **terms: Any,
 ) -> None:
     """Hand a task of KIND to the mesh, with any JSON as payload ("-" reads it from standard input).
 
@@ -47,7 +58,8 @@ def submit(
     of any one replica cannot lose it.
     """
     client = Client(at, secret_file)
-    submitted = client.post("/submit", {"kind": kind, "payload": _parsed(payload), "key": key})
+    wanted = {name: value for name, value in terms.items() if value is not None and value != ()}
+    submitted = client.post("/submit", {"kind": kind, "payload": _parsed(payload), "key": key, **wanted})
     task = submitted["task"]
     if not as_json:
         click.echo(f"{task} {'accepted' if submitted['new'] else 'was known already'}")

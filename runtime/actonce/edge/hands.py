@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -77,9 +78,10 @@ class _Job:
 class ThreadHands:
     """`Hands` between two threads. Made in the user's running loop."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._limiter = anyio.CapacityLimiter(threads)
+        # Slots bound what runs. A bound on threads besides would be a deadlock: waiting parents would hold them all.
+        self._limiter = anyio.CapacityLimiter(math.inf)
         self._here = Mailbox(self._loop)
         self._engine: Mailbox | None = None
         self._tasks: set[asyncio.Task[None]] = set()

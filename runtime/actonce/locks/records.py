@@ -48,6 +48,8 @@ class TaskRecord:
     journal: str
     ttl_ms: int
     """Of the holder's session."""
+    epoch: int
+    """Of the claim for which it was taken; when it is done, of the last one."""
     token: int
     """0: the revision of this very write. Later writes by the same holder repeat it."""
     since_ms: int
@@ -107,6 +109,7 @@ def reader(member: Member) -> str:
 def taken(
     before: TaskRecord | None,
     task: str,
+    epoch: int,
     session: SessionRecord,
     me: Member,
     in_play: Iterable[Member],
@@ -117,17 +120,15 @@ def taken(
     Nobody has held it before: whoever is in play will have read all. Otherwise only who knew all until now goes on to
     know all; and if the new holder is none of them, nobody does.
     """
+    start: tuple[str, TaskHeld, str, str, int, int, int]
+    start = (task, "held", session.session, session.journal, session.ttl_ms, epoch, 0)
     present = {reader(member) for member in in_play} | {reader(me)}
     if before is None or before.state == "void":
-        return TaskRecord(
-            task, "held", session.session, session.journal, session.ttl_ms, 0, now_ms, _sorted(present), False
-        )
+        return TaskRecord(*start, now_ms, _sorted(present), doubtful=False)
     knows_all = reader(me) in before.readers or before.journal == session.journal
     doubtful = before.doubtful or not knows_all
     readers = set() if doubtful else (set(before.readers) & present) | {reader(me)}
-    return TaskRecord(
-        task, "held", session.session, session.journal, session.ttl_ms, 0, before.since_ms, _sorted(readers), doubtful
-    )
+    return TaskRecord(*start, before.since_ms, _sorted(readers), doubtful)
 
 
 def amended(record: TaskRecord, revision: int, **changes: Any) -> TaskRecord:

@@ -20,7 +20,12 @@ class Adopted:
 
     def __call__(self, world: SimWorld, feed: Feed) -> Agent:
         """The user's tasks; each sink answers look-ups if the user's does, and refuses repeated keys as it does."""
-        agent = Agent(self.agent.name, dict(self.agent.tasks), locks=self.agent.locks)
+        agent = Agent(
+            self.agent.name,
+            dict(self.agent.tasks),
+            schedules=dict(self.agent.schedules),
+            locks=self.agent.locks,
+        )
         for name, sink in self.agent.sinks.items():
             agent.sinks[name] = FeedSink(feed, world, can_lookup=sink.can_lookup, dedupe_window_s=sink.dedupe_window_s)
         return agent
@@ -36,7 +41,7 @@ def work_of(agent: Agent, payloads: dict[str, Json]) -> tuple[Work, ...]:
     if unknown:
         raise ConfigError(f"agent {agent.name!r} has no handler for {unknown[0]!r}; it has: {', '.join(agent.tasks)}")
     found = {kind: spec.example for kind, spec in agent.tasks.items() if spec.example is not None} | payloads
-    if not found:
+    if not found and not agent.schedules:
         raise ConfigError(
             f"agent {agent.name!r} has no task with an example: declare @agent.task(..., example=...), "
             "or give a payload with --payload KIND=JSON"

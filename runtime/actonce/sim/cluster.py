@@ -6,7 +6,7 @@ import asyncio
 import random
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import anyio
@@ -19,9 +19,10 @@ from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
 from actonce.messages import Push, decode
 from actonce.placement import NO_TRAITS, Traits
+from actonce.readiness import make_terms
 from actonce.running import Run
 from actonce.settings import LAN, Settings
-from actonce.settling import Settled
+from actonce.sim import watching
 from actonce.sim.disk import Disk
 from actonce.sim.history import History, Reachability
 from actonce.sim.locks import LockStore
@@ -33,18 +34,6 @@ from actonce.world import Cancel, ProcessId
 from actonce_crdt import Json, pack_value
 
 Result = TypeVar("Result")
-
-
-NOTED = {
-    "takeovers": "takes ",
-    "suspicions": "is silent",
-    "given up": "stayed silent",
-    "certain deaths": "is gone",
-    "settled alone": Settled.ALONE.value,
-    "settled by reunion": Settled.REUNION.value,
-    "settled with a peer": Settled.PEER.value,
-}
-"""Rare branches, by words of the notes that the engine makes of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +183,7 @@ class Cluster:
         engine.majority.observe = lambda what, task, epoch: self.history.add(what, world.process.pid, name, task, epoch)
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
+        watching.cancels(self.history, world, engine)
         world.transport.begin(engine.routes.me, engine.routes)
         world.guard(engine.start)
         for other in sorted(self.nodes):
@@ -231,7 +221,7 @@ class Cluster:
         pid = world.process.pid
         self.history.add("begin", pid, world.name, run.task, run.epoch, run.attempt)
         try:
-            await run_handler(desk, run)
+            await run_handler(replace(desk, watch=watching.steps(self.history, world)), run)
         finally:
             if not world.dead:
                 self.history.add("end", pid, world.name, run.task, run.epoch, int(run.revoked))
@@ -260,7 +250,9 @@ class Cluster:
                 frame = envelope.body
             message = decode(frame)
             own = self.engine(process.name).ledger.client_id
-            if isinstance(message, Push) and message.update in journal.unsynced and first_client(message.update) == own:
+            if not isinstance(message, Push) or message.update not in journal.unsynced:
+                return
+            if watching.first_client(message.update) == own:
                 self.failures.append(f"{process.name}: gossiped an update that is not on its disk")
 
     def pause(self, name: str, *, suspend: bool = False) -> None:
@@ -303,13 +295,7 @@ class Cluster:
         node = self.nodes[name]
         if node.engine is None:
             return
-        sometimes = self.history.sometimes
-        for name, count in node.engine.gossip.counts.items():
-            if name in ("gaps", "overflows", "refused", "asks"):
-                sometimes[name] += count
-        for _, text in node.engine.notes:
-            for name, words in NOTED.items():
-                sometimes[name] += words in text
+        watching.count(self.history, node.engine)
 
     def engine(self, name: str) -> Engine:
         engine = self.nodes[name].engine
@@ -327,7 +313,7 @@ class Cluster:
         nodes = (self.nodes[name] for name in sorted(self.nodes))
         return [node.engine for node in nodes if node.engine and node.world and not node.world.dead]
 
-    def submit(self, name: str, kind: str, payload: Json, key: str) -> None:
+    def submit(self, name: str, kind: str, payload: Json, key: str, **terms: Any) -> None:
         """Submit without waiting; what gets acknowledged is remembered."""
         node = self.nodes[name]
         if node.world is None or node.engine is None:
@@ -338,7 +324,20 @@ class Cluster:
             self.acknowledged.append(submitted.task)
             self.history.add("acknowledged", 0, name, submitted.task)
 
-        node.world.guard(lambda: inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged))
+        made = make_terms(node.world.wall(), **terms)
+        node.world.guard(lambda: inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged, made))
+
+    def cancel(self, name: str, task: str) -> None:
+        """Order at this replica that the task be called off, if it knows the task."""
+        node = self.nodes[name]
+        if node.world is None or node.engine is None or task not in node.engine.ledger.state.tasks:
+            return
+        orders = node.engine.orders
+
+        def answered(word: str) -> None:
+            self.history.sometimes[word] += 1
+
+        node.world.guard(lambda: orders.cancel(task, answered))
 
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait in virtual time for a condition. False if it does not come true."""
@@ -356,17 +355,6 @@ class Cluster:
             len({document.digest for document in documents}) <= 1
             and len({tuple(sorted(document.state_vector().items())) for document in documents}) <= 1
         )
-
-
-def first_client(update: bytes) -> int:
-    """Client id of the first block of an update: the only one, in what a replica pushes of its own."""
-    client = shift = 0
-    at = 2 if update[1] < 128 else 3  # after the number of clients and of its blocks
-    while True:
-        client |= (update[at] & 127) << shift
-        if update[at] < 128:
-            return client
-        at, shift = at + 1, shift + 7
 
 
 def simulate(scenario: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

@@ -19,10 +19,11 @@ from actonce.agent import Agent
 from actonce.errors import RosterRefused
 from actonce.settings import LAN, Settings
 from actonce.sim import plan as faults
-from actonce.sim.checkers import LIVENESS, SAFETY, longest_wait
+from actonce.sim.checkers import longest_wait
 from actonce.sim.cluster import Cluster, Feed, simulate
 from actonce.sim.elections import ELECTIONS
 from actonce.sim.plan import Mix, Plan, draw
+from actonce.sim.work_checkers import LIVENESS, SAFETY
 from actonce.sim.world import SimWorld
 from actonce_crdt import Json
 
@@ -54,6 +55,8 @@ class Scenario:
     work: tuple[Work, ...] = (Work("reply", lambda number: {"n": number}),)
     voters: int | None = None
     """Of the replicas, by name, how many vote from the start where a kind of task needs it; None: all."""
+    cancels: float = 0.0
+    """The share of tasks that is called off, at any replica, up to a second later."""
 
 
 @dataclass(slots=True)
@@ -183,17 +186,25 @@ class Run:
 
     async def _submit_all(self) -> None:
         """Spread over the time; each task on a random part of the replicas, as relays and webhooks deliver."""
-        for _ in range(self.scenario.tasks):
+        for _ in range(self.scenario.tasks if self.scenario.work else 0):
             await asyncio.sleep(self.rng.uniform(0, 2 * self.scenario.seconds / self.scenario.tasks))
             self._submit(self.rng.randint(1, len(self.names)))
 
     def _submit(self, copies: int) -> None:
+        if not self.scenario.work:
+            return
         number, self.numbers = self.numbers, self.numbers + 1
         work = self.scenario.work[number % len(self.scenario.work)]
         for name in self.rng.sample(self.names, copies):
             world = self.cluster.nodes[name].world
             if world is not None and not world.dead:
                 self.cluster.submit(name, work.kind, work.payload(number), f"m{number}")
+        if self.scenario.cancels and self.rng.random() < self.scenario.cancels:
+            self._spawn(self._cancel(f"{work.kind}/m{number}"))
+
+    async def _cancel(self, task: str) -> None:
+        await asyncio.sleep(self.rng.uniform(0.0, 1.0))
+        self.cluster.cancel(self.rng.choice(self.names), task)
 
     # Faults
 

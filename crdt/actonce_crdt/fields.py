@@ -1,0 +1,140 @@
+"""What a field of an entry may hold: one function a kind of field, which raises EntryInvalid with the field's name."""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from .errors import EntryInvalid
+from .stamps import STAMP_MAX
+
+KEY_BYTES_MAX: Final = 512
+NAME_BYTES_MAX: Final = 64
+COUNT_MAX: Final = (1 << 53) - 1
+"""Largest epoch, incarnation, attempt and unix millisecond: exact also in readers that know only doubles."""
+
+PRIORITY_MAX: Final = 1000
+AFTER_MAX: Final = 64
+"""Tasks that one task can wait for."""
+
+ACTS: Final = frozenset({"propose", "promise", "offer", "accept", "active"})
+VOTERS_MAX: Final = 64
+"""Voters in one roster."""
+HOWS: Final = frozenset({"", "aside", "cancelled", "dropped", "skipped"})
+SETTLED: Final = frozenset({"found", "resent", "skipped", "open"})
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+Check: TypeAlias = Callable[[str, object], None]
+
+
+def name_is_valid(name: str) -> bool:
+    """Whether `name` may name a replica: ``[a-z0-9][a-z0-9._-]*``, at most `NAME_BYTES_MAX` bytes."""
+    return len(name) <= NAME_BYTES_MAX and _matches(name)
+
+
+@lru_cache(maxsize=4096)
+def _matches(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def name(field: str, value: object) -> None:
+    if type(value) is not str or not name_is_valid(value):
+        raise EntryInvalid(f"{field} must be a name such as node-1, of at most {NAME_BYTES_MAX} bytes")
+
+
+def key(field: str, value: object) -> None:
+    if type(value) is not str or not value:
+        raise EntryInvalid(f"{field} must be a text that is not empty")
+    # A character takes at most 4 bytes: most keys need no encoding to be measured.
+    if len(value) > KEY_BYTES_MAX // 4 and len(value.encode(errors="surrogatepass")) > KEY_BYTES_MAX:
+        raise EntryInvalid(f"{field} is longer than {KEY_BYTES_MAX} bytes")
+
+
+def stamp(field: str, value: object) -> None:
+    if type(value) is not int or not 0 <= value <= STAMP_MAX:
+        raise EntryInvalid(f"{field} must be an integer from 0 to 2**63-1")
+
+
+def count(field: str, value: object) -> None:
+    if type(value) is not int or not 0 <= value <= COUNT_MAX:
+        raise EntryInvalid(f"{field} must be an integer from 0 to 2**53-1")
+
+
+def attempt(field: str, value: object) -> None:
+    count(field, value)
+    if value == 0:
+        raise EntryInvalid(f"{field} counts from 1")
+
+
+def flag(field: str, value: object) -> None:
+    if type(value) is not bool:
+        raise EntryInvalid(f"{field} must be true or false")
+
+
+def blob(field: str, value: object) -> None:
+    if type(value) is not bytes:
+        raise EntryInvalid(f"{field} must be bytes")
+
+
+def maybe_name(field: str, value: object) -> None:
+    if value != "":
+        name(field, value)
+
+
+def maybe_key(field: str, value: object) -> None:
+    if value != "":
+        key(field, value)
+
+
+def keys(field: str, value: object) -> None:
+    if type(value) is not tuple or len(value) > AFTER_MAX:
+        raise EntryInvalid(f"{field} must be an array of at most {AFTER_MAX} keys")
+    for one in value:
+        key(field, one)
+
+
+def priority(field: str, value: object) -> None:
+    if type(value) is not int or not -PRIORITY_MAX <= value <= PRIORITY_MAX:
+        raise EntryInvalid(f"{field} must be an integer from {-PRIORITY_MAX} to {PRIORITY_MAX}")
+
+
+def how(field: str, value: object) -> None:
+    if type(value) is not str or value not in HOWS:
+        raise EntryInvalid(f"{field} must be empty or one of {', '.join(sorted(HOWS - {''}))}")
+
+
+def text(field: str, value: object) -> None:
+    if type(value) is not str:
+        raise EntryInvalid(f"{field} must be text")
+
+
+def settled(field: str, value: object) -> None:
+    if type(value) is not str or value not in SETTLED:
+        raise EntryInvalid(f"{field} must be one of {', '.join(sorted(SETTLED))}")
+
+
+def act(field: str, value: object) -> None:
+    if type(value) is not str or value not in ACTS:
+        raise EntryInvalid(f"{field} must be one of {', '.join(sorted(ACTS))}")
+
+
+def ballot(field: str, value: object) -> None:
+    if type(value) is not tuple or len(value) != 2:
+        raise EntryInvalid(f"{field} must be a number and a name")
+    count(field, value[0])
+    if value != (0, ""):
+        name(field, value[1])
+
+
+def voters(field: str, value: object) -> None:
+    if type(value) is not tuple or len(value) > VOTERS_MAX:
+        raise EntryInvalid(f"{field} must be at most {VOTERS_MAX} pairs of a name and a journal")
+    for pair in value:
+        if type(pair) is not tuple or len(pair) != 2:
+            raise EntryInvalid(f"{field} must be pairs of a name and a journal")
+        name(field, pair[0])
+        key(field, pair[1])
+    names = [pair[0] for pair in value]
+    if names != sorted(set(names)):
+        raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")

@@ -1,0 +1,69 @@
+"""What the simulator writes down of a process beside faults and effects: steps, cancellations, rare branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from actonce.engine import Engine
+from actonce.running import Run
+from actonce.settling import Settled
+from actonce.sim.history import History
+from actonce.sim.world import SimWorld
+
+NOTED = {
+    "takeovers": "takes ",
+    "suspicions": "is silent",
+    "given up": "stayed silent",
+    "certain deaths": "is gone",
+    "settled alone": Settled.ALONE.value,
+    "settled by reunion": Settled.REUNION.value,
+    "settled with a peer": Settled.PEER.value,
+}
+"""Rare branches, by words of the notes that the engine makes of them."""
+
+
+def steps(history: History, world: SimWorld) -> Callable[[str, Run, str], None]:
+    """For `Desk.watch`: the steps of this process."""
+
+    def watch(what: str, run: Run, label: str) -> None:
+        if not world.dead:
+            history.add(what, world.process.pid, world.name, run.task, run.epoch, label)
+
+    return watch
+
+
+def cancels(history: History, world: SimWorld, engine: Engine) -> None:
+    """When a process has read that a task is called off, wherever that was ordered."""
+    changed = engine.claims.changed
+
+    def looked(keys: Iterable[str]) -> None:
+        keys = list(keys)
+        changed(keys)
+        for key in keys:
+            state = engine.ledger.state.tasks.get(key)
+            if state is not None and state.cancel is not None and not (state.done is not None and state.done.ok):
+                history.add("cancel read", world.process.pid, world.name, key)
+
+    engine.claims.changed = looked  # type: ignore[method-assign]
+
+
+def count(history: History, engine: Engine) -> None:
+    """Add up the rare branches that a process went through."""
+    sometimes = history.sometimes
+    for name, times in engine.gossip.counts.items():
+        if name in ("gaps", "overflows", "refused", "asks"):
+            sometimes[name] += times
+    for _, text in engine.notes:
+        for name, words in NOTED.items():
+            sometimes[name] += words in text
+
+
+def first_client(update: bytes) -> int:
+    """Client id of the first block of an update: the only one, in what a replica pushes of its own."""
+    client = shift = 0
+    at = 2 if update[1] < 128 else 3  # after the number of clients and of its blocks
+    while True:
+        client |= (update[at] & 127) << shift
+        if update[at] < 128:
+            return client
+        at, shift = at + 1, shift + 7
