@@ -10,6 +10,9 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "intent"    effect key  task, epoch, sink, body           about to be sent
     "receipt"   effect key  epoch, receipt                    the answer of the sink
     "doubt"     effect key  epoch, settled                    sent, perhaps: how that was settled
+    "grant"     resource    giver, to, total, late            so many rights went that way in all
+    "share"     resource    holder, seq, open, late, period   which rights a crash of the holder makes unusable for long
+    "cool"      resource    for_ms, factor                    the provider complained
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
@@ -121,6 +124,50 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """Of a limited resource, `total` rights went from `giver` to `to` in all, `late` of them while still in use.
+
+    Holders are written ``name/journal``. From a holder to itself: the rights that it founded.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    giver: str
+    to: str
+    total: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The `seq`-th word of a holder about its rights: `open` of them may be in use in `period` (0: no calendar).
+
+    `late` counts the rights received while in use whose use is over.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    holder: str
+    seq: int
+    open: int
+    late: int
+    period: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cool:
+    """The provider asked for a pause of `for_ms` milliseconds, and is used at `factor` thousandths of the limit."""
+
+    key: str
+    stamp: int
+    author: str
+    for_ms: int
+    factor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """An entry of a code that this version does not know; `data` is the whole entry, untouched."""
 
@@ -133,9 +180,10 @@ class Unknown:
 
 TaskRecord: TypeAlias = Task | Claim | Try | Done
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
-Record: TypeAlias = TaskRecord | EffectRecord | Unknown
+QuotaRecord: TypeAlias = Grant | Share | Cool
+Record: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord
+_Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord
 _Check: TypeAlias = Callable[[str, object], None]
 
 
@@ -202,11 +250,14 @@ _CHECKS: Final[dict[str, _Check]] = {
     "key": _key, "stamp": _stamp, "author": _name, "kind": _key, "payload": _blob, "epoch": _count,
     "incarnation": _count, "attempt": _attempt, "retry_at_ms": _count, "error": _text, "ok": _flag, "result": _blob,
     "task": _key, "sink": _key, "body": _blob, "receipt": _blob, "settled": _settled,
+    "giver": _key, "to": _key, "total": _count, "late": _count, "holder": _key, "seq": _count, "open": _count,
+    "period": _count, "for_ms": _count, "factor": _count,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
 _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
+    "grant": Grant, "share": Share, "cool": Cool,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {

@@ -9,10 +9,11 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, task
+from . import effect, quota, task
 from .effect import EffectState
-from .entries import Claim, Done, Doubt, Intent, Receipt, Record, Task, Try, Unknown, encode
+from .entries import Claim, Cool, Done, Doubt, Grant, Intent, Receipt, Record, Share, Task, Try, Unknown, encode
 from .packing import pack
+from .quota import QuotaState
 from .task import TaskState
 
 EntryId: TypeAlias = tuple[int, int]
@@ -20,17 +21,21 @@ EntryId: TypeAlias = tuple[int, int]
 
 _TASK_KINDS = (Task, Claim, Try, Done)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
+_QUOTA_KINDS = (Grant, Share, Cool)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks and effects have separate key spaces.
+    """The fold of the entries present. Tasks, effects and quotas have separate key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
     """
 
-    __slots__ = ("_effect_entries", "_effects", "_effects_of", "_keys", "_task_entries", "_tasks", "_unknown")
+    __slots__ = (
+        *("_effect_entries", "_effects", "_effects_of", "_keys"),
+        *("_quota_entries", "_quotas", "_task_entries", "_tasks", "_unknown"),
+    )
 
     def __init__(self) -> None:
         self._tasks: dict[str, TaskState] = {}
@@ -38,6 +43,8 @@ class State:
         self._effects_of: dict[str, set[str]] = {}  # task id -> keys of the effects whose winning intent names it
         self._task_entries: dict[str, dict[EntryId, Record]] = {}
         self._effect_entries: dict[str, dict[EntryId, Record]] = {}
+        self._quotas: dict[str, QuotaState] = {}
+        self._quota_entries: dict[str, dict[EntryId, Record]] = {}
         self._unknown: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
 
@@ -58,6 +65,11 @@ class State:
     def effects(self) -> Mapping[str, EffectState]:
         """Effect key -> state: a live, read-only view."""
         return MappingProxyType(self._effects)
+
+    @property
+    def quotas(self) -> Mapping[str, QuotaState]:
+        """Resource -> state: a live, read-only view."""
+        return MappingProxyType(self._quotas)
 
     def __len__(self) -> int:
         """Number of entries present."""
@@ -80,6 +92,9 @@ class State:
             before = self._effects.get(key)
             raised = effect.lift(record)
             self._put_effect(key, raised if before is None else effect.join(before, raised))
+        elif isinstance(record, _QUOTA_KINDS):
+            had = self._quotas.get(key)
+            self._quotas[key] = quota.lift(record) if had is None else quota.join(had, quota.lift(record))
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -103,6 +118,12 @@ class State:
         elif isinstance(record, _EFFECT_KINDS):
             raised = [effect.lift(one) for one in rest.values() if isinstance(one, _EFFECT_KINDS)]
             self._put_effect(key, reduce(effect.join, raised) if raised else None)
+        elif isinstance(record, _QUOTA_KINDS):
+            left = [quota.lift(one) for one in rest.values() if isinstance(one, _QUOTA_KINDS)]
+            if left:
+                self._quotas[key] = reduce(quota.join, left)
+            else:
+                del self._quotas[key]
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -124,6 +145,8 @@ class State:
             fields.update(encode(one) for one in (state.task, state.claim, state.tries, state.done) if one is not None)
         for raised in self._effects.values():
             fields.update(encode(one) for one in (raised.intent, raised.receipt, raised.doubt) if one is not None)
+        for had in self._quotas.values():
+            fields.update(encode(one) for one in had.records())
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -131,6 +154,8 @@ class State:
     def _shelf(self, record: Record) -> dict[str, dict[EntryId, Record]]:
         if isinstance(record, Unknown):
             return self._unknown
+        if isinstance(record, _QUOTA_KINDS):
+            return self._quota_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:

@@ -10,6 +10,7 @@ from actonce.agent import Agent
 from actonce.asking import ask, wait
 from actonce.executor import Executor
 from actonce.outbox import Outbox
+from actonce.quotas import Quotas
 from actonce.running import Gate
 from actonce.settings import Settings
 from actonce.world import World
@@ -19,7 +20,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the hands may use of a replica. `outbox` and `executor` are touched only inside `ask` and `tell`."""
+    """What the hands may use of a replica. `outbox` and `executor` are touched only inside `ask` and `tell`.
+
+    So is `quotas`, but for its pools, which are touched over there only.
+    """
 
     world: World
     settings: Settings
@@ -27,6 +31,7 @@ class Desk:
     gate: Gate
     outbox: Outbox
     executor: Executor
+    quotas: Quotas
 
     async def ask(self, call: Callable[[Callable[[Answer], None]], None]) -> Answer:
         """As `asking.ask`."""

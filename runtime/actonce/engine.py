@@ -22,12 +22,14 @@ from actonce.inbox import Inbox
 from actonce.journal import Recovered, Row
 from actonce.ledger import Ledger
 from actonce.membership import Membership
-from actonce.messages import Announce, decode, encode
+from actonce.messages import Announce, Want, decode, encode
 from actonce.outbox import Outbox
 from actonce.ownership import Member, View
 from actonce.peers import About
+from actonce.quotas import Quotas
 from actonce.running import Gate, Run
 from actonce.settings import Settings
+from actonce.settling import Settled
 from actonce.world import Cancel, World
 from actonce_crdt import Claim, CrdtError
 
@@ -95,7 +97,8 @@ class Engine:
         self.claims = Claims(world, self.ledger, self.membership, self.executor, on_takeover=self._takeover)
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
-        self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor)
+        self.quotas = self._make_quotas(recovered.journal_id)
+        self.desk = Desk(world, settings, agent, self.gate, self.outbox, self.executor, self.quotas)
         self.gossip = self._make_gossip()
         self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
         self._recovered = recovered
@@ -112,6 +115,14 @@ class Engine:
             self.world.process,
         )
 
+    def _make_quotas(self, journal: str) -> Quotas:
+        world, agent, membership = self.world, self.agent, self.membership
+
+        def say(word: Want) -> None:
+            self.gossip.want(word)
+
+        return Quotas(world, self.settings, agent, self.ledger, membership, journal, say=say, note=self.note)
+
     def _make_gossip(self) -> Gossip:
         return Gossip(
             self.world,
@@ -123,6 +134,7 @@ class Engine:
             on_ended=self._ended,
             on_denied=self._denied,
             on_failed=self.fail,
+            on_want=self.quotas.heard,
             note=self.note,
         )
 
@@ -137,12 +149,14 @@ class Engine:
         except CrdtError as error:
             raise ReplicaFailed(f"the journal holds an update that is not valid: {error}") from error
         self.claims.changed(list(self.ledger.state.tasks))
+        self.quotas.recover()
         self._recovered = Recovered(self._recovered.journal_id, self.me.incarnation, (), None, self._recovered.new)
         self._tick()
 
     def stop(self) -> None:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
+        self.quotas.close()
         self.ledger.when_durable(self.gossip.goodbye)
 
     def drain(self, idle: Callable[[], None]) -> None:
@@ -159,6 +173,7 @@ class Engine:
 
     def _when_idle(self, idle: Callable[[], None]) -> None:
         if self.executor.idle:
+            self.quotas.leave()
             self.ledger.when_durable(idle)
         else:
             self.world.call_later(self.settings.tick_s, lambda: self._when_idle(idle))
@@ -175,6 +190,7 @@ class Engine:
     def fail(self, error: ActonceError) -> None:
         """Stop acting on an error of our own."""
         self.gate.shut = True
+        self.quotas.close()
         self._on_failed(error)
 
     # Time
@@ -187,6 +203,7 @@ class Engine:
         if now >= self._beats_at:
             self._beats_at = now + self.settings.heartbeat_s - self.settings.tick_s / 2
             self.gossip.beat()
+        self.quotas.tick()
         self._pump()
         self.world.call_later(self.settings.tick_s, self._tick)
 
@@ -218,6 +235,7 @@ class Engine:
     def _changed(self, keys: list[str]) -> None:
         self.claims.changed(keys)
         self.inbox.changed(keys)
+        self.quotas.changed(keys)
         self.wake()
 
     def _integrated(self, clients: tuple[int, ...]) -> None:
@@ -230,6 +248,8 @@ class Engine:
     def _view_changed(self, view: View) -> None:
         # In a later turn, so that entries written under the old view are on disk, and pushed, before the new view.
         self.gate.until = self.membership.act_until()
+        if self.membership.settled is Settled.NEW:
+            self.quotas.found()
         self.world.call_soon(lambda: self._store_view(view))
 
     def _store_view(self, view: View) -> None:

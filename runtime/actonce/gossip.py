@@ -19,7 +19,7 @@ from itertools import islice
 from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
 from actonce.membership import Membership
-from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Message, Push, decode, encode
+from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Message, Push, Want, decode, encode
 from actonce.peers import About
 from actonce.settings import Settings
 from actonce.world import World
@@ -70,6 +70,7 @@ class Gossip:
         on_ended: Callable[[About, str], None],
         on_denied: Callable[[str, str], None],
         on_failed: Callable[[ActonceError], None],
+        on_want: Callable[[str, Want], None],
         note: Callable[[str], None],
     ) -> None:
         """
@@ -78,11 +79,12 @@ class Gossip:
             on_ended: the link of this replica (its `About`, its name) was read to its end.
             on_denied: a peer at this address refused us for this reason.
             on_failed: the document is unusable; the replica must be started again, from its journal.
+            on_want: the replica of this name says what it needs of limited resources.
         """
         self._world, self._settings, self._about = world, settings, about
         self._ledger, self._membership = ledger, membership
         self._on_contact, self._on_ended, self._on_denied = on_contact, on_ended, on_denied
-        self._on_failed, self._note = on_failed, note
+        self._on_failed, self._on_want, self._note = on_failed, on_want, note
         self.lines: dict[str, Line] = {}
         self.counts: Counter[str] = Counter()
         """Traffic since the start: frames and bytes sent, updates refused, gaps, asks, overflows."""
@@ -194,6 +196,9 @@ class Gossip:
             case Bye():
                 membership.died(membership.hear(name).member, "it said goodbye")
                 self._on_contact()
+            case Want():
+                membership.hear(name)
+                self._on_want(name, message)
             case Chunk():
                 self._refuse(line, "a chunk inside a chunk")
 
@@ -279,6 +284,11 @@ class Gossip:
         """We have stopped acting for good."""
         for line in list(self.lines.values()):
             self._send(line, Bye())
+
+    def want(self, word: Want) -> None:
+        """Tell every linked peer what we need."""
+        for line in list(self.lines.values()):
+            self._send(line, word)
 
     def _announcement(self) -> Announce:
         addresses = tuple(sorted({line.about.address for line in self.lines.values() if line.about.address}))

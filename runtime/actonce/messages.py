@@ -1,4 +1,4 @@
-"""What replicas say to each other: seven messages, each a msgpack array `[tag, ...]`, one to a frame.
+"""What replicas say to each other: eight messages, each a msgpack array `[tag, ...]`, one to a frame.
 
 A frame comes from someone who knows the agent's secret, which is not to say from a correct replica: `decode` checks
 every type and size and raises `MessageInvalid`. Document bytes inside `Push` are checked by `actonce_crdt`.
@@ -25,6 +25,9 @@ CHUNKS_MAX = 4096
 """Parts of one message."""
 
 ADDRESS_CHARS_MAX = 255
+
+RESOURCES_MAX = 1024
+"""Limited resources of one agent."""
 
 CLIENTS_MAX = 65_536
 """Client ids in one heartbeat's changes of a state vector."""
@@ -94,7 +97,15 @@ class Bye:
     """The sender has stopped acting and will not act again in this incarnation: its death is certain."""
 
 
-Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What the sender needs of limited resources: resource -> (rights in use or soon needed, how many of them are
+    waited for). A resource that is missing is needed no more."""
+
+    needs: Mapping[str, tuple[int, int]]
+
+
+Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Want
 
 
 def encode(message: Message) -> bytes:
@@ -115,6 +126,8 @@ def encode(message: Message) -> bytes:
             body = [6, index, count, part]
         case Bye():
             body = [7]
+        case Want(needs):
+            body = [16, {resource: list(counts) for resource, counts in needs.items()}]
     packed: bytes = msgpack.packb(body)
     return packed
 
@@ -149,6 +162,9 @@ def decode(frame: bytes) -> Message:
                 return Chunk(index, count, part)
             case [7]:
                 return Bye()
+            case [16, dict(needs)]:
+                _check(len(needs) <= RESOURCES_MAX)
+                return Want({resource: _read_need(resource, counts) for resource, counts in needs.items()})
     except (ValueError, TypeError) as error:  # msgpack's own errors are ValueErrors; TypeError: an unhashable map key
         raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None
     raise MessageInvalid(f"a frame of {len(frame)} bytes holds no message of this protocol")
@@ -168,6 +184,13 @@ def _read_members(rows: list[Any]) -> frozenset[Member]:
             case _:
                 raise ValueError("a member is a name and an incarnation")
     return frozenset(members)
+
+
+def _read_need(resource: object, counts: object) -> tuple[int, int]:
+    match counts:
+        case [int(demand), int(queued)] if isinstance(resource, str) and _is_count(demand) and _is_count(queued):
+            return demand, queued
+    raise ValueError("a need is two counts")
 
 
 def _is_count(value: object) -> bool:

@@ -11,15 +11,19 @@ from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
 from actonce_crdt import (
     Claim,
+    Cool,
     Done,
     Doubt,
     EffectState,
+    Grant,
     Intent,
     Receipt,
     Record,
+    Share,
     Task,
     TaskState,
     Try,
+    Unknown,
     stamp_wall_s,
     unpack_value,
 )
@@ -225,7 +229,9 @@ def _words(record: Record) -> Iterator[str]:
             yield f"has the receipt of {record.key} (epoch {record.epoch})"
         case Doubt():
             yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
-        case _:
+        case Grant() | Share() | Cool():
+            yield "moved rights of a quota"
+        case Unknown():
             yield f"wrote an entry that this version does not know: {record.code}"
 
 

@@ -20,7 +20,7 @@ class Adopted:
 
     def __call__(self, world: SimWorld, feed: Feed) -> Agent:
         """The user's tasks; each sink answers look-ups if the user's does, and refuses repeated keys as it does."""
-        agent = Agent(self.agent.name, dict(self.agent.tasks))
+        agent = Agent(self.agent.name, dict(self.agent.tasks), quotas=dict(self.agent.quotas))
         for name, sink in self.agent.sinks.items():
             agent.sinks[name] = FeedSink(feed, world, can_lookup=sink.can_lookup, dedupe_window_s=sink.dedupe_window_s)
         return agent

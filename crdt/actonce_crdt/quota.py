@@ -1,0 +1,132 @@
+"""Rights to use a limited resource: a transfer matrix, as in the bounded counter (Balegas et al., arXiv 1503.09052).
+
+A *resource* is one limit (say 60 requests a minute) and has that many rights. A *holder* is one journal of one replica,
+``name/journal``: a replica that lost its disk is another holder, with none of the rights of the old one. The matrix
+holds for each (giver, receiver) how many rights went that way in all, a number that only grows and that only the giver
+writes. A grant from a holder to itself is the founding: the rights that exist. Hence, for every holder,
+
+    held = founded by it + received - given
+
+Rights are moved, never made; what one holder knows of its own gifts is on its own disk before anybody else hears of
+it. So the rights that all holders believe to hold never add up to more than were founded, whatever is cut or crashes.
+
+field    keeps                                            why
+grants   for each (giver, receiver) the largest total      only the giver writes it, and it only grows
+shares   for each holder the largest seq                   a register with one writer
+cool     the latest end, then (stamp, author)              all obey the longest cool-down
+factor   the largest (stamp, author)                       the latest complaint of the provider
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from .entries import Cool, Grant, QuotaRecord, Share
+from .lattice import greatest
+
+_NO_GRANTS: Mapping[tuple[str, str], Grant] = MappingProxyType({})
+_NO_SHARES: Mapping[str, Share] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaState:
+    """What is known of one resource."""
+
+    grants: Mapping[tuple[str, str], Grant] = field(default_factory=lambda: _NO_GRANTS)
+    """(giver, receiver) -> the newest grant."""
+    shares: Mapping[str, Share] = field(default_factory=lambda: _NO_SHARES)
+    """Holder -> its newest word."""
+    cool: Cool | None = None
+    factor: Cool | None = None
+
+    def held(self, holder: str) -> int:
+        """Rights of `holder` as far as they are known here. For another holder this may be out of date, even negative:
+        a gift may be known before the gift that it was made from."""
+        balance = 0
+        for (giver, to), grant in self.grants.items():
+            balance += grant.total * ((to == holder) - (giver == holder and to != giver))
+        return balance
+
+    def late(self, holder: str) -> int:
+        """Of all rights that `holder` ever received, how many were still in use when they were given."""
+        return sum(grant.late for (giver, to), grant in self.grants.items() if to == holder)
+
+    @property
+    def founded(self) -> int:
+        """Rights that were ever made."""
+        return sum(grant.total for (giver, to), grant in self.grants.items() if giver == to)
+
+    @property
+    def destroyed(self) -> int:
+        """Rights given to nobody, because a limit was lowered."""
+        return sum(grant.total for (_, to), grant in self.grants.items() if to == NOBODY)
+
+    @property
+    def holders(self) -> list[str]:
+        """Everybody who ever held a right, sorted."""
+        return sorted({holder for pair in self.grants for holder in pair} - {NOBODY})
+
+    def records(self) -> list[QuotaRecord]:
+        """Entries whose join is this state: enough to write it down again."""
+        found: dict[QuotaRecord, None] = {}
+        for grant in self.grants.values():
+            found[grant] = None
+        for share in self.shares.values():
+            found[share] = None
+        for cool in (self.cool, self.factor):
+            if cool is not None:
+                found[cool] = None
+        return list(found)
+
+
+NOBODY = "-"
+"""Receiver of rights that cease to exist."""
+
+
+def join(a: QuotaState, b: QuotaState) -> QuotaState:
+    """Least upper bound: commutative, associative, idempotent. Both must be states of the same resource."""
+    grants = dict(a.grants)
+    for pair, grant in b.grants.items():
+        newest = greatest(grants.get(pair), grant, _grant_order)
+        assert newest is not None
+        grants[pair] = newest
+    shares = dict(a.shares)
+    for holder, share in b.shares.items():
+        last = greatest(shares.get(holder), share, _share_order)
+        assert last is not None
+        shares[holder] = last
+    return QuotaState(
+        grants, shares, greatest(a.cool, b.cool, _cool_order), greatest(a.factor, b.factor, _factor_order)
+    )
+
+
+def lift(record: QuotaRecord) -> QuotaState:
+    """The state that one entry alone stands for."""
+    match record:
+        case Grant():
+            return QuotaState(grants={(record.giver, record.to): record})
+        case Share():
+            return QuotaState(shares={record.holder: record})
+        case Cool():
+            return QuotaState(cool=record, factor=record)
+
+
+def ends_ms(cool: Cool) -> int:
+    """Unix milliseconds, by its author's clock, when a cool-down ends."""
+    return (cool.stamp >> 16) + cool.for_ms
+
+
+def _grant_order(grant: Grant) -> tuple[int | str, ...]:
+    return grant.total, grant.late, grant.stamp, grant.author
+
+
+def _share_order(share: Share) -> tuple[int | str, ...]:
+    return share.seq, share.stamp, share.author
+
+
+def _cool_order(cool: Cool) -> tuple[int | str, ...]:
+    return ends_ms(cool), cool.stamp, cool.author
+
+
+def _factor_order(cool: Cool) -> tuple[int | str, ...]:
+    return cool.stamp, cool.author
