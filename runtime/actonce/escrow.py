@@ -143,6 +143,10 @@ class Account:
         self._write_share()
         self._grant(to, count, late=count)
 
+    def empty(self) -> None:
+        """The pool is closed, and everything given away."""
+        self.pooled = self.opening = self.cold = 0
+
     def found(self) -> None:
         """Make the rights of this resource exist, or as many more as a raised limit allows. The founder alone does."""
         state = self.state()

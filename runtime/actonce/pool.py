@@ -179,9 +179,9 @@ class Pool:
                 # Behind a cool-down of one scope others may pass; behind a lack of rights nobody may.
                 blocked = blocked or self._cool_until(waiter.scope) <= now
                 left.append(row)
-        if len(left) < len(self._queue) and left:
-            left[0][2].wake()  # it watches the clock for all
         self._queue = left
+        if left:
+            left[0][2].wake()  # it watches the clock for all: what it waits for may come earlier now
 
     def heads(self, waiter: Waiter) -> bool:
         """Whether this one is first in line."""

@@ -325,6 +325,7 @@ class Quotas:
                     account.give_late(to, count - fresh)
                     late -= count - fresh
                 left -= count
+            account.empty()
 
     def close(self) -> None:
         """No handler gets anything any more."""
