@@ -83,6 +83,8 @@ class Quotas:
         self.holder = f"{membership.me.name}/{journal}"
         self.pools: dict[str, Pool] = {}
         self.slots: dict[str, Slot] = {}
+        self.left = False
+        """Everything was given away; what still comes is passed on."""
         self.waits: deque[Wait] = deque(maxlen=WAITS_MAX)
         self.calm_wall = CalmWall(world.wall, world.now, note)
         self.cooling = Cooling(world, settings, ledger, self.pools)
@@ -174,6 +176,9 @@ class Quotas:
             return
         now = self._world.now()
         wall = self.calm_wall.read()
+        if self.left:
+            self.leave()
+            return
         if self._membership.settled is not None and self.founders == [self.holder]:
             self._found_more()
         for slot in self.slots.values():
@@ -207,8 +212,9 @@ class Quotas:
                 self._ledger.when_durable(lambda: self._reserved(slot, count))
 
     def _reserved(self, slot: Slot, count: int) -> None:
-        slot.account.reserved(count)
-        self._hand_over(slot, count)
+        if not self.left:
+            slot.account.reserved(count)
+            self._hand_over(slot, count)
 
     def _hand_over(self, slot: Slot, count: int) -> None:
         self._world.hands.post(lambda: slot.pool.add(slot.index, count))
@@ -228,17 +234,21 @@ class Quotas:
         self._ledger.when_durable(lambda: self._advance(slot))
 
     def _advance(self, slot: Slot) -> None:
-        if slot.account.resource.calendar:
+        if not self.left and slot.account.resource.calendar:
             period, count = slot.account.period, slot.account.pooled
             self._world.hands.post(lambda: slot.pool.advance(slot.index, period))
             self._seal(slot, count)
 
     def _returned(self, slot: Slot, count: int) -> None:
+        if self.left:
+            return  # they went with all others
         slot.account.returned(count)
         now = self._world.now()
         self._give(slot, now, self.calm_wall.read())
 
     def _hungry(self, name: str) -> None:
+        if self.left:
+            return
         now, wall = self._world.now(), self.calm_wall.read()
         for resource in self.pools[name].spec.resources:
             self._step(self.slots[resource.key], now, wall)
@@ -306,9 +316,15 @@ class Quotas:
     def leave(self) -> None:
         """No handler runs here any more: everything goes to the others; what may be in use there waits a window."""
         others = {holder: name for holder, name in self.present().items() if holder != self.holder}
-        self.close()
-        for slot in self.slots.values() if others else ():
+        if not others:
+            return  # they come back with our journal
+        if not self.left:
+            self.left = True
+            self.close()
+        for slot in self.slots.values():
             account = slot.account
+            if not account.held:
+                continue
             left, late = account.held, account.held - max(0, account.sealed)
             state, key = account.state(), account.resource.key
             held = {holder: max(0, state.held(holder)) for holder in others}

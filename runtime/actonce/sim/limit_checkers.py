@@ -66,7 +66,7 @@ def conserved(cluster: Cluster) -> Iterator[str]:
             limits[key] = account.resource.limit
             believed.setdefault(key, {})[account.holder] = account.held
             opened = account.pooled + account.opening + account.cold
-            if node.world.dead or slot.pool.closed:
+            if node.world.dead or node.engine.quotas.left or node.engine.gate.shut:
                 continue
             if not (basin.total <= account.pooled and opened <= account.open <= account.held):
                 yield (
