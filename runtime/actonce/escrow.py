@@ -183,8 +183,8 @@ class Account:
 def gone(state: QuotaState, present: Iterable[str]) -> dict[str, int]:
     """Holder -> rights that it holds and nobody else can use, for those not `present`.
 
-    They come back when the holder does, on its journal. (To take them back without it takes a durable vote of a majority
-    of the roster after the holder's session lease; and a holder must then stop using its rights when its lease ends.)
+    They come back when the holder does, on its journal. Taking them back without it is to be added here: it needs a
+    durable vote of a majority of the roster after the holder's session lease, and holders whose pool ends with a lease.
     """
     here = set(present)
     return {holder: state.held(holder) for holder in state.holders if holder not in here and state.held(holder) > 0}

@@ -102,7 +102,7 @@ def given_twice(patch: Patch) -> None:
 
 
 def given_and_kept(patch: Patch) -> None:
-    """A transfer is announced before it is on the disk: a giver that crashes has the rights, and so has the receiver."""
+    """A transfer is announced before it is on the disk: a giver that crashes still has what it gave."""
     flush = Ledger._flush
 
     def hasty(self: Ledger) -> None:

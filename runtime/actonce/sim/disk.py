@@ -19,13 +19,15 @@ class Disk:
     synced: int = 0
     incarnation: int = 0
     sync_s: tuple[float, float] = (0.0002, 0.002)
+    journal: str = ""
+    """Id of the journal, where it is not the first one of its replica."""
 
     def open(self, name: str) -> Recovered:
         """As opening a journal: the incarnation is counted durably."""
         self.incarnation += 1
         views = [row.data for row in self.rows if row.kind == VIEW]
         return Recovered(
-            journal_id=f"journal-{name}",
+            journal_id=self.journal or f"journal-{name}",
             incarnation=self.incarnation,
             updates=tuple(row.data for row in self.rows if row.kind == UPDATE),
             view=views[-1] if views else None,
