@@ -41,7 +41,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("deaths", "gossip", "membership", "settling"),
     ("claims", "executor", "inbox", "outbox", "quotas"),
     ("context", "desk", "engine", "job", "performing", "spending"),
-    ("edge",),
+    ("edge", "quota_report"),
     ("http_api", "replica", "reporting", "sim"),
     ("actonce",),
     ("__main__", "cli", "demo"),

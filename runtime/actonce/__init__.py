@@ -14,10 +14,21 @@ Then `actonce run module:agent`, or `async with Replica(agent, ...)` in a progra
 
 from actonce.agent import Agent
 from actonce.context import Context, SyncContext
-from actonce.errors import ActonceError, EffectFailed, GateClosed, SinkRefused, SinkUnknown, TaskFailed
+from actonce.errors import (
+    ActonceError,
+    EffectFailed,
+    GateClosed,
+    QuotaBusy,
+    QuotaError,
+    QuotaTimeout,
+    SinkRefused,
+    SinkUnknown,
+    TaskFailed,
+)
 from actonce.replica import Handle, Replica
 from actonce.settings import LAN, Settings
 from actonce.sinks import CallableSink, FileSink, HttpSink, Sink
+from actonce.spending import Spend
 
 __version__ = "0.1.0"
 
@@ -32,11 +43,15 @@ __all__ = [
     "GateClosed",
     "Handle",
     "HttpSink",
+    "QuotaBusy",
+    "QuotaError",
+    "QuotaTimeout",
     "Replica",
     "Settings",
     "Sink",
     "SinkRefused",
     "SinkUnknown",
+    "Spend",
     "SyncContext",
     "TaskFailed",
     "__version__",

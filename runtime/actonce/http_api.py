@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 
-from actonce import reporting
+from actonce import quota_report, reporting
 from actonce.engine import Engine
 from actonce.errors import ActonceError, KeyReused, UnknownKind
 from actonce.inbox import Submitted, pack_payload
@@ -24,7 +24,7 @@ from actonce_transports import HttpRequest, HttpResponse
 ROWS_DEFAULT = 100
 ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
-PAGES = "GET /status, /tasks, /posts, /explain/TASK, /result/TASK, /healthz, /readyz and POST /submit"
+PAGES = "GET /status, /tasks, /posts, /quota, /explain/TASK, /result/TASK, /healthz, /readyz and POST /submit"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -59,6 +59,8 @@ class HttpApi:
                 return _answer(200, reporting.tasks(self._engine, request.query.get("state"), _limit(request)))
             case "GET", ["posts"]:
                 return _answer(200, reporting.posts(self._engine, _limit(request)))
+            case "GET", ["quota"]:
+                return _answer(200, quota_report.quotas(self._engine))
             case "GET", ["explain", task]:
                 story = reporting.explain(self._engine, task)
                 return _answer(200, story) if story is not None else _error(404, f"no task {task!r} is known here")

@@ -194,7 +194,6 @@ class Quotas:
             self._hand_over(slot, ready)
         slot.rate(now)
         if now >= slot.give_at:
-            slot.give_at = now + slot.interval_s
             self._give(slot, now, wall)
         self._reserve(slot)
         if slot.is_idle(now):
@@ -297,7 +296,7 @@ class Quotas:
             if slot.basin.owed and not resource.calendar:
                 self._take_back(slot, 0)
             return
-        slot.idle_give_at = now + 5 * slot.interval_s
+        slot.give_at, slot.idle_give_at = now + slot.interval_s, now + 5 * slot.interval_s
         for to, count in plan.items():
             now_given = min(count, account.sealed)
             if now_given > 0:

@@ -9,6 +9,7 @@ from typing import Any
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
+from actonce.quota_report import waits, warnings
 from actonce_crdt import (
     Claim,
     Cool,
@@ -51,6 +52,7 @@ def degraded(engine: Engine) -> list[str]:
         facts.append("does not act now: contact with the others is not fresh")
     if membership.leaving:
         facts.append("leaving: takes no new work")
+    facts += warnings(engine)
     facts += [f"stamps of {author} are far ahead of our clock" for author in sorted(engine.ledger.drifted)]
     return facts
 
@@ -73,6 +75,17 @@ def status(engine: Engine) -> Facts:
         "effects": {name: effects.count(name) for name in ("posted", "under way", "skipped")},
         "doubts": sum(effect.doubt is not None for effect in ledger.state.effects.values()),
         "slots": {"all": engine.settings.slots, "free": engine.executor.free},
+        "quotas": {
+            key: {
+                "held": slot.account.held,
+                "in_use": slot.basin.in_use + slot.basin.busy_total,
+                "waiting": slot.basin.queued,
+                "taken": slot.basin.taken,
+                "transfers": slot.account.transfers,
+                "overshoot": slot.basin.overshoot,
+            }
+            for key, slot in sorted(engine.quotas.slots.items())
+        },
         "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
         "gossip": dict(sorted(engine.gossip.counts.items())),
         "notes": [f"{moment(at)} {text}" for at, text in list(engine.notes)[-20:]],
@@ -195,7 +208,10 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "rank": [f"{member.name}{'' if able(member.name) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
         "story": [_sentence(record) for record in engine.ledger.state.history(task)],
-        "notes": [f"{moment(at)} {text}" for at, text in engine.notes if task in text],
+        "notes": [
+            f"{moment(at)} {text}"
+            for at, text in sorted([*(note for note in engine.notes if task in note[1]), *waits(engine, task)])
+        ],
     }
 
 

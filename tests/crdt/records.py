@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from actonce_crdt import Claim, Done, Doubt, Intent, Receipt, Record, Task, Try, Unknown, encode
+from actonce_crdt import Claim, Cool, Done, Doubt, Grant, Intent, Receipt, Record, Share, Task, Try, Unknown, encode
 from actonce_crdt.packing import pack
 
 small = st.integers(0, 3)
@@ -43,6 +43,22 @@ def doubts(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Doub
     return st.builds(Doubt, keys, stamps, names, small, st.sampled_from(["found", "resent", "skipped", "open"]))
 
 
+resources = st.sampled_from(["q/requests", "shared"])
+holders = st.sampled_from(["a/1", "b/1", "a/2"])
+
+
+def grants(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Grant]:
+    return st.builds(Grant, keys, stamps, names, holders, holders | st.just("-"), small, small)
+
+
+def shares(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Share]:
+    return st.builds(Share, keys, stamps, names, holders, small, small, small, small)
+
+
+def cools(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Cool]:
+    return st.builds(Cool, keys, stamps, names, st.integers(0, 100_000), small)
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
@@ -51,7 +67,8 @@ unknowns = st.builds(_unknown, task_keys, stamps, names, st.lists(small | st.tex
 
 task_records = st.one_of(tasks(), claims(), tries(), dones())
 effect_records = st.one_of(intents(), receipts(), doubts())
-records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, unknowns)
+quota_records = st.one_of(grants(), shares(), cools())
+records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, quota_records, unknowns)
 
 
 def by_bytes(found: list[Record]) -> list[bytes]:

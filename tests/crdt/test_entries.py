@@ -9,13 +9,16 @@ from actonce_crdt import (
     COUNT_MAX,
     ENTRY_BYTES_MAX,
     Claim,
+    Cool,
     Done,
     Doubt,
     EntryInvalid,
     EntryTooLarge,
+    Grant,
     Intent,
     Receipt,
     Record,
+    Share,
     Task,
     Try,
     Unknown,
@@ -35,6 +38,9 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (Intent("e", 2, "a", "t", 3, "room", b"hi"), ("intent", "e", 2, "a", "t", 3, "room", b"hi")),
     (Receipt("e", 2, "a", 3, b"ok"), ("receipt", "e", 2, "a", 3, b"ok")),
     (Doubt("e", 2, "a", 3, "open"), ("doubt", "e", 2, "a", 3, "open")),
+    (Grant("q/r", 2, "a", "a/1", "b/2", 30, 4), ("grant", "q/r", 2, "a", "a/1", "b/2", 30, 4)),
+    (Share("q/r", 2, "a", "a/1", 7, 12, 4, 0), ("share", "q/r", 2, "a", "a/1", 7, 12, 4, 0)),
+    (Cool("q", 2, "a", 1500, 500), ("cool", "q", 2, "a", 1500, 500)),
 ]
 
 

@@ -19,6 +19,7 @@ def views(state: State) -> tuple[object, ...]:
         state.canonical(),
         dict(state.tasks),
         dict(state.effects),
+        dict(state.quotas),
         {key: list(state.effects_of(key)) for key in tasks},
         {key: state.history(key) for key in tasks},
         len(state),
@@ -75,12 +76,14 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
             for record in (raised.intent, raised.receipt, raised.doubt)
             if record is not None
         ),
+        *(record for quota in state.quotas.values() for record in quota.records()),
         *(record for record in present.values() if isinstance(record, Unknown)),
     ]
     rebuilt = State.fold(((9, clock), record) for clock, record in enumerate(winners))
     assert rebuilt.canonical() == state.canonical()
     assert dict(rebuilt.tasks) == dict(state.tasks)
     assert dict(rebuilt.effects) == dict(state.effects)
+    assert dict(rebuilt.quotas) == dict(state.quotas)
 
 
 def test_a_task_and_its_effects() -> None:

@@ -88,8 +88,8 @@ def transfers(lab: Lab) -> int:
 
 @pytest.mark.parametrize(("limit", "per", "share"), [(60, 10.0, 0.95), (40, 60.0, 0.95), (20, 2.0, 0.88)])
 def test_concentrated_demand_gets_the_limit(limit: int, per: float, share: float) -> None:
-    """95 percent and more where a window is much longer than a call: a right comes back a window after the response, and
-    the margin for clocks (2.5 percent in these simulations) is missing as well.
+    """95 percent and more where a window is much longer than a call: a right comes back a window after the response,
+    and the margin for clocks (2.5 percent in these simulations) is missing as well.
     """
 
     async def scenario() -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from itertools import cycle, product
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_a_wall_clock_that_jumps_renews_no_budget(monkeypatch: pytest.MonkeyPatc
         assert about_limits(run_seed(seed, scenario(mix=limited.SKEWS), limited.BUDGET)) == []
 
 
-FAULTS: tuple[tuple[str, int, MakeAgent, Mix, dict[str, object]], ...] = (
+FAULTS: tuple[tuple[str, int, MakeAgent, Mix, dict[str, Any]], ...] = (
     # name, seeds within which it is found, agent, faults that happen, what else
     ("opened_before_disk", 3, limited.BUDGET, limited.SLOW_DISKS, {}),
     ("given_twice", 1, limited.ONE_LIMIT, limited.EVERYTHING, {}),
@@ -85,7 +86,7 @@ FAULTS: tuple[tuple[str, int, MakeAgent, Mix, dict[str, object]], ...] = (
 
 @pytest.mark.parametrize(("name", "seeds", "agent", "mix", "rest"), FAULTS, ids=[name for name, *_ in FAULTS])
 def test_a_fault_is_found(
-    name: str, seeds: int, agent: MakeAgent, mix: Mix, rest: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    name: str, seeds: int, agent: MakeAgent, mix: Mix, rest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited.short_days(monkeypatch)
     for seed in range(1, seeds + 1):

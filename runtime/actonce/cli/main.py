@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import demo, feed, healthcheck, run, show, simulate, submit
+from actonce.cli import demo, feed, healthcheck, quota, run, show, simulate, submit
 from actonce.cli.failure import Commands
 
 
@@ -26,6 +26,7 @@ for command in (
     show.tasks,
     show.posts,
     show.explain,
+    quota.quota,
     healthcheck.healthcheck,
     demo.demo,
     simulate.simulate,
