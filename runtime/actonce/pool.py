@@ -40,6 +40,8 @@ class Basin:
     busy: list[tuple[float, int]] = field(default_factory=list)
     """Heap of (when it is free again, how many): on the clock that counts suspend, or as a period."""
     busy_total: int = 0
+    next_at: float = math.inf
+    """The smallest of `busy`."""
     period: int = 0
     owed: int = 0
     """The engine wants so many back."""
@@ -69,6 +71,7 @@ class Basin:
             count = heapq.heappop(self.busy)[1]
             self.busy_total -= count
             self.free += count
+        self.next_at = self.busy[0][0] if self.busy else math.inf
 
     def spend(self, reserved: int, used: int, again_at: float) -> None:
         """A use is over."""
@@ -78,6 +81,7 @@ class Basin:
         if used:
             heapq.heappush(self.busy, (again_at, used))
             self.busy_total += used
+            self.next_at = self.busy[0][0]
 
 
 @dataclass(slots=True, eq=False)

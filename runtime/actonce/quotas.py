@@ -35,6 +35,8 @@ NEED_AGAIN_S = 1.0
 """A need that does not change is said again after this."""
 CALENDAR_SKEW_S = 120.0
 """No rights of a calendar budget move for so long after its renewal: by then all replicas' clocks have seen it."""
+INTERVAL_S_MAX = 0.5
+"""Between two transfers of a resource from one replica; less for windows below ten seconds, never below a heartbeat."""
 WAITS_MAX, WAIT_NOTED_S = 1_000, 0.05
 
 
@@ -116,7 +118,7 @@ class Quotas:
                 error,
                 spec.flight_s,
             )
-            interval_s = min(2.0, max(self._settings.heartbeat_s, resource.window_s / 20))
+            interval_s = min(INTERVAL_S_MAX, max(self._settings.heartbeat_s, resource.window_s / 20))
             self.slots[resource.key] = Slot(account, pool, index, interval_s)
 
     # From the journal, and the founding
@@ -192,6 +194,8 @@ class Quotas:
             self._renewed(slot, ready)
         elif ready:
             self._hand_over(slot, ready)
+        if slot.basin.next_at <= slot.basin.clock(now):
+            self._world.hands.post(slot.pool.serve)  # perhaps nobody is there who would look
         slot.rate(now)
         if now >= slot.give_at:
             self._give(slot, now, wall)
@@ -268,7 +272,7 @@ class Quotas:
         return gone(slot.account.state(), self.present())
 
     def need_of(self, name: str, key: str) -> tuple[int, int]:
-        """(demand, how many are waited for) of a peer."""
+        """(demand, how many are waited for that it cannot find itself) of a peer."""
         need = self._needs.get(name)
         if need is None or self._world.now() - need.at > NEED_KEPT_S:
             return 0, 0
@@ -287,7 +291,7 @@ class Quotas:
         state = account.state()
         held = {holder: max(0, state.held(holder)) for holder in here}
         needs = {holder: self.need_of(name, resource.key) for holder, name in here.items()}
-        needs[self.holder] = (slot.demand + excess, slot.basin.queued)
+        needs[self.holder] = (slot.demand + excess, slot.lack)
         wanted = targets(sum(held.values()), {holder: need[0] for holder, need in needs.items()})
         queued = {holder: need[1] for holder, need in needs.items()}
         idle_step = max(1, resource.limit // (4 * len(here))) if now >= slot.idle_give_at else resource.limit + 1
@@ -348,7 +352,7 @@ class Quotas:
             self._world.hands.post(pool.close)
 
     def _tell_needs(self, now: float) -> None:
-        needs = {key: (slot.demand, slot.basin.queued) for key, slot in self.slots.items() if slot.demand}
+        needs = {key: (slot.demand, slot.lack) for key, slot in self.slots.items() if slot.demand}
         again_s = NEED_AGAIN_S if needs == self._said else self._settings.heartbeat_s
         if (needs or self._said) and now - self._said_at >= again_s:
             self._said, self._said_at = needs, now

@@ -43,14 +43,21 @@ class Slot:
     @property
     def ahead(self) -> int:
         """Rights that arrivals of the next moment will take."""
-        expected = self._rate * AHEAD_S
-        return math.ceil(expected) if expected >= 0.05 else 0
+        expected, resource = self._rate * AHEAD_S, self.account.resource
+        ahead = math.ceil(expected) if expected >= 0.05 else 0
+        return min(ahead, resource.block) if resource.calendar else ahead
 
     @property
     def demand(self) -> int:
         """Rights that are in use here, waited for, or will be in a moment."""
         basin = self.basin
         return basin.in_use + basin.busy_total + basin.queued + max(0, -basin.free) + self.ahead
+
+    @property
+    def lack(self) -> int:
+        """Rights that are waited for here and that nothing here will set free in a moment."""
+        basin, account = self.basin, self.account
+        return max(0, basin.queued - max(0, basin.free) - account.opening - max(0, account.sealed))
 
     @property
     def need(self) -> int:
