@@ -23,6 +23,9 @@ from actonce.limits import QuotaSpec, Resource
 MARGIN_S = 0.001
 """Added to each window, for what rounds."""
 
+GRAINS = 1000
+"""Of a window: a right comes back up to one grain later than it could."""
+
 RECOVERY_PER_WINDOW = 0.1
 """Adaptive: which part of the limit comes back in each window without a complaint."""
 FACTOR_MIN = 0.05
@@ -37,11 +40,12 @@ class Basin:
     free: int = 0
     """Below zero after an under-estimate, until as many have come back."""
     in_use: int = 0
-    busy: list[tuple[float, int]] = field(default_factory=list)
-    """Heap of (when it is free again, how many): on the clock that counts suspend, or as a period."""
+    busy: dict[int, int] = field(default_factory=dict)
+    """When rights are free again, in grains of the clock that counts suspend, or as a period -> how many."""
     busy_total: int = 0
     next_at: float = math.inf
-    """The smallest of `busy`."""
+    """The earliest of `busy`."""
+    _heap: list[int] = field(default_factory=list)
     period: int = 0
     owed: int = 0
     """The engine wants so many back."""
@@ -64,14 +68,19 @@ class Basin:
             return self.period + 1.0
         return now + flight_s + self.resource.window_s * (1 + self.clock_error) + MARGIN_S
 
+    @property
+    def grain(self) -> float:
+        """Uses that end together within this are kept as one: so that a month of them takes little memory."""
+        return 1.0 if self.resource.calendar else self.resource.window_s / GRAINS
+
     def renew(self, now: float) -> None:
         """Take back what is free again."""
-        clock = self.clock(now)
-        while self.busy and self.busy[0][0] <= clock:
-            count = heapq.heappop(self.busy)[1]
+        clock, grain = self.clock(now), self.grain
+        while self._heap and self._heap[0] * grain <= clock:
+            count = self.busy.pop(heapq.heappop(self._heap))
             self.busy_total -= count
             self.free += count
-        self.next_at = self.busy[0][0] if self.busy else math.inf
+        self.next_at = self._heap[0] * grain if self._heap else math.inf
 
     def spend(self, reserved: int, used: int, again_at: float) -> None:
         """A use is over."""
@@ -79,9 +88,12 @@ class Basin:
         self.free += reserved - used
         self.overshoot += max(0, used - reserved)
         if used:
-            heapq.heappush(self.busy, (again_at, used))
+            grain = math.ceil(again_at / self.grain)
+            if grain not in self.busy:
+                heapq.heappush(self._heap, grain)
+            self.busy[grain] = self.busy.get(grain, 0) + used
             self.busy_total += used
-            self.next_at = self.busy[0][0]
+            self.next_at = self._heap[0] * self.grain
 
 
 @dataclass(slots=True, eq=False)
@@ -195,7 +207,7 @@ class Pool:
         """When, on our clock, time alone may let somebody through; infinity for never."""
         now = self._now()
         times = [at for at in self.cool.values() if at > now]
-        times += [basin.busy[0][0] for basin in self.basins if basin.busy and not basin.resource.calendar]
+        times += [basin.next_at for basin in self.basins if not basin.resource.calendar]
         if self.factor(now) < 1.0:
             times.append(now + self.spec.window_s / 20)
         return min(times, default=math.inf)

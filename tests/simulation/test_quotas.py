@@ -105,8 +105,8 @@ def test_failures(how: str, busy_s: float) -> None:
         ended = lab.engine("a").world.now()
         await lab.outcome("do")
         ended = lab.engine("a").world.now() if how == "cancelled" else ended
-        busy = basin(lab).busy
-        return round(busy[0][0] - ended, 1) if busy else 0.0
+        used = basin(lab)
+        return round(used.next_at - ended, 1) if used.busy_total else 0.0
 
     assert run(scenario) == pytest.approx(busy_s, abs=0.11)
 
