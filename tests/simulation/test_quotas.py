@@ -8,9 +8,13 @@ import pytest
 from tests.runtime.lab import Lab, run
 
 from actonce import reporting
+from actonce.agent import Agent
 from actonce.context import Context, SyncContext
 from actonce.errors import QuotaTimeout
 from actonce.settings import LAN
+from actonce.sim.adopt import Adopted, work_of
+from actonce.sim.plan import Mix
+from actonce.sim.run import Scenario, run_seed
 
 from .quota_work import Work, basin, quick
 
@@ -207,3 +211,19 @@ def test_a_plain_handler_uses_quotas_too() -> None:
         assert await lab.outcome("do") == (True, "waited")
 
     run(scenario)
+
+
+def test_a_users_agent_is_simulated_with_its_quotas() -> None:
+    agent = Agent("kevin")
+    agent.quota("llm", 5, 1.0)
+
+    @agent.task("do", example={"n": 1})
+    async def do(ctx: Context, payload: Any) -> None:
+        async with ctx.quota("llm"):
+            await anyio.sleep(0.1)
+
+    work = work_of(agent, {})
+    made = Scenario(seconds=10.0, tasks=40, work=work, mix=Mix(weights=(("Crash", 1), ("Leave", 1))))
+    outcomes = [run_seed(seed, made, Adopted(agent)) for seed in (1, 1, 2)]
+    assert [outcome.violations for outcome in outcomes] == [[], [], []]
+    assert outcomes[0].trace == outcomes[1].trace
