@@ -100,7 +100,7 @@ class Bye:
 @dataclass(frozen=True, slots=True)
 class Want:
     """What the sender needs of limited resources: resource -> (rights in use or soon needed, how many of them are
-    waited for). A resource that is missing is needed no more."""
+    waited for in vain). It lists every resource that its agent declares."""
 
     needs: Mapping[str, tuple[int, int]]
 

@@ -267,16 +267,24 @@ class Quotas:
                 found[f"{name}/{peer.about.journal}"] = name
         return found
 
+    def users(self, key: str) -> dict[str, str]:
+        """Those of them that know this resource: one that runs older declarations could do nothing with rights."""
+        here = self.present().items()
+        return {holder: name for holder, name in here if holder == self.holder or self._need(name, key) is not None}
+
     def gone(self, slot: Slot) -> dict[str, int]:
         """Holder -> rights that nobody can use until it returns."""
         return gone(slot.account.state(), self.present())
 
     def need_of(self, name: str, key: str) -> tuple[int, int]:
         """(demand, how many are waited for that it cannot find itself) of a peer."""
+        return self._need(name, key) or (0, 0)
+
+    def _need(self, name: str, key: str) -> tuple[int, int] | None:
         need = self._needs.get(name)
         if need is None or self._world.now() - need.at > NEED_KEPT_S:
-            return 0, 0
-        return need.needs.get(key, (0, 0))
+            return None
+        return need.needs.get(key)
 
     def _give(self, slot: Slot, now: float, wall: float) -> None:
         account, resource = slot.account, slot.account.resource
@@ -285,7 +293,7 @@ class Quotas:
         excess = account.excess() if self.founders == [self.holder] else 0
         if excess:
             self._destroy(slot, excess)
-        here = self.present()
+        here = self.users(resource.key)
         if len(here) == 1:
             return
         state = account.state()
@@ -318,15 +326,16 @@ class Quotas:
 
     def leave(self) -> None:
         """No handler runs here any more: everything goes to the others; what may be in use there waits a window."""
-        others = {holder: name for holder, name in self.present().items() if holder != self.holder}
-        if not others:
-            return  # they come back with our journal
+        if len(self.present()) == 1:
+            return  # the rights come back with our journal
         if not self.left:
             self.left = True
             self.close()
         for slot in self.slots.values():
             account = slot.account
-            if not account.held:
+            others = self.users(account.resource.key)
+            del others[self.holder]
+            if not account.held or not others:
                 continue
             left, late = account.held, account.held - max(0, account.sealed)
             state, key = account.state(), account.resource.key
@@ -352,9 +361,9 @@ class Quotas:
             self._world.hands.post(pool.close)
 
     def _tell_needs(self, now: float) -> None:
-        needs = {key: (slot.demand, slot.lack) for key, slot in self.slots.items() if slot.demand}
+        needs = {key: (slot.demand, slot.lack) for key, slot in self.slots.items()}
         again_s = NEED_AGAIN_S if needs == self._said else self._settings.heartbeat_s
-        if (needs or self._said) and now - self._said_at >= again_s:
+        if now - self._said_at >= again_s:
             self._said, self._said_at = needs, now
             self._say(Want(needs))
 

@@ -14,6 +14,8 @@ RATE_OVER_S = 1.0
 """Arrivals are averaged over this ..."""
 AHEAD_S = 0.2
 """... and rights for so much of them are kept ready."""
+BUDGET_IDLE_S = 5.0
+"""Rights of a budget that are open for so long without need are sealed, for a crash would count them as spent."""
 WALL_JUMP_S = 60.0
 """A wall clock that moves by more, against the one that counts suspend, is not believed before the next start."""
 
@@ -75,8 +77,9 @@ class Slot:
             self._taken, self._rated_at = taken, now
 
     def is_idle(self, now: float) -> bool:
-        """Whether rights are open that nobody took for a whole window."""
-        over_s = max(self.account.resource.window_s, RATE_OVER_S)
+        """Whether rights are open that nobody took for a whole window; of a budget, for a moment."""
+        resource = self.account.resource
+        over_s = BUDGET_IDLE_S if resource.calendar else max(resource.window_s, RATE_OVER_S)
         return self.basin.free > 0 and not self.basin.queued and now - self.idle_since > over_s
 
     @property

@@ -129,6 +129,7 @@ def test_a_budget_survives_restarts_and_raises_alarms(monkeypatch: pytest.Monkey
         ok, error = await lab.outcome("do", 60, "three")
         assert not ok, "160 of 200 were spent before the crash"
         assert "QuotaTimeout" in error
+        await anyio.sleep(10.0)  # what was opened for that call is sealed again
         spent = quota_report.quotas(lab.engine("a"))["limits"][0]["spent"]
         assert 160 <= spent <= 168  # a crash counts what was open as spent: here blocks of two
         await anyio.sleep(1000.0 - lab.loop.time() + 150.0)
@@ -187,5 +188,21 @@ def test_facts_are_json() -> None:
         json.dumps(status)
         assert sorted(status["quotas"]) == ["llm/cents", "llm/requests", "llm/requests.burst", "llm/tokens"]
         assert status["degraded"] == []
+
+    run(scenario)
+
+
+def test_who_does_not_know_a_quota_is_given_no_rights() -> None:
+    bare = Agent("kevin")
+    bare.task("do")(Work(limit=1).handler)
+    agents = {"a": Work(limit=30, per=2.0).agent, "b": bare, "c": Work(limit=30, per=2.0).agent}
+
+    async def scenario() -> None:
+        lab = Lab(bare, "abc")
+        lab._make_agent = lambda world, feed: agents[world.name]
+        await lab.form()
+        await anyio.sleep(5.0)
+        held = [lab.engine(name).quotas.slots["llm/requests"].account.held for name in "ac"]
+        assert held == [15, 15]
 
     run(scenario)
