@@ -156,7 +156,7 @@ class Engine:
     def stop(self) -> None:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
-        self.quotas.close()
+        self.quotas.part()
         self.ledger.when_durable(self.gossip.goodbye)
 
     def drain(self, idle: Callable[[], None]) -> None:

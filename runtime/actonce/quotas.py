@@ -333,27 +333,38 @@ class Quotas:
             self.close()
         for slot in self.slots.values():
             account = slot.account
-            others = self.users(account.resource.key)
-            del others[self.holder]
-            if not account.held or not others:
-                continue
-            left, late = account.held, account.held - max(0, account.sealed)
-            state, key = account.state(), account.resource.key
-            held = {holder: max(0, state.held(holder)) for holder in others}
-            needs = {holder: self.need_of(name, key)[0] for holder, name in others.items()}
-            wanted = targets(left + sum(held.values()), needs)
-            lack = {holder: max(0, wanted[holder] - held[holder]) for holder in sorted(others)}
-            last = max(lack, key=lambda holder: (lack[holder], holder))
-            for to in sorted(others, key=lambda holder: holder == last):
-                count = left if to == last else min(lack[to], left)
-                fresh = min(count, max(0, left - late))
-                if fresh > 0:
-                    account.give(to, fresh)
-                if count > fresh:
-                    account.give_late(to, count - fresh)
-                    late -= count - fresh
-                left -= count
-            account.empty()
+            if account.held > 0 and self._give_all(slot, account.held, account.held - max(0, account.sealed)):
+                account.empty()
+
+    def part(self) -> None:
+        """We end now. If handlers may still run, only what surely is not in use goes to the others."""
+        for slot in self.slots.values() if not self.left else ():
+            if slot.account.sealed > 0:
+                self._give_all(slot, slot.account.sealed, 0)
+        self.close()
+
+    def _give_all(self, slot: Slot, left: int, late: int) -> bool:
+        """`left` rights, `late` of them perhaps in use, to those that need them. False if nobody is there."""
+        account, state, key = slot.account, slot.account.state(), slot.account.resource.key
+        others = self.users(key)
+        del others[self.holder]
+        if not others:
+            return False
+        held = {holder: max(0, state.held(holder)) for holder in others}
+        needs = {holder: self.need_of(name, key)[0] for holder, name in others.items()}
+        wanted = targets(left + sum(held.values()), needs)
+        lack = {holder: max(0, wanted[holder] - held[holder]) for holder in sorted(others)}
+        last = max(lack, key=lambda holder: (lack[holder], holder))
+        for to in sorted(others, key=lambda holder: holder == last):
+            count = left if to == last else min(lack[to], left)
+            fresh = min(count, max(0, left - late))
+            if fresh > 0:
+                account.give(to, fresh)
+            if count > fresh:
+                account.give_late(to, count - fresh)
+                late -= count - fresh
+            left -= count
+        return True
 
     def close(self) -> None:
         """No handler gets anything any more."""

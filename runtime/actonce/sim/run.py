@@ -237,7 +237,7 @@ class Run:
             case faults.Leave():
                 await cluster.leave(name)
         await asyncio.sleep(fault.for_s)
-        if not self.healing and world.dead and cluster.nodes[name].world is world:
+        if world.dead and cluster.nodes[name].world is world:  # also if it was still leaving when all was healed
             cluster.start(name)
 
     async def _pause(self, fault: faults.Pause | faults.Suspend) -> None:
