@@ -24,7 +24,10 @@ from actonce_transports import HttpRequest, HttpResponse
 ROWS_DEFAULT = 100
 ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
-PAGES = "GET /status, /tasks, /posts, /quota, /explain/TASK, /result/TASK, /healthz, /readyz and POST /submit"
+PAGES = (
+    "GET /status, /tasks, /posts, /quota, /explain/TASK, /result/TASK, /healthz, /readyz "
+    "and POST /submit, /quota/found"
+)
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -66,6 +69,8 @@ class HttpApi:
                 return _answer(200, story) if story is not None else _error(404, f"no task {task!r} is known here")
             case "GET", ["result", task]:
                 return await self._result(task, request.query.get("wait", "0"))
+            case "POST", ["quota", "found"]:
+                return self._found(request)
             case "POST", ["submit"]:
                 return await self._submit(request)
         return _error(404, f"no such page; there are {PAGES}")
@@ -85,6 +90,12 @@ class HttpApi:
         if not request.loopback or host not in LOCAL_HOSTS:
             return _error(403, "a replica without a secret answers programs on its own host only")
         return None
+
+    def _found(self, request: HttpRequest) -> HttpResponse:
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")  # which keeps browsers out
+        reason = self._engine.quotas.found_late()
+        return _answer(200, {"founded": True}) if reason is None else _error(409, reason)
 
     async def _submit(self, request: HttpRequest) -> HttpResponse:
         """`{"kind": ..., "payload": ..., "key": ...}`; the key may come as `Idempotency-Key` instead."""

@@ -63,7 +63,8 @@ def warnings(engine: Engine) -> Iterator[str]:
         state, resource = slot.account.state(), slot.account.resource
         if not state.founded:
             who = ", ".join(holder.partition("/")[0] for holder in found.founders)
-            yield f"{key}: no rights exist yet; they are made by {who or 'the replica that was started with --new'}"
+            makes = f"{who} makes them" if who else "make them once, on one replica, with `actonce quota --found`"
+            yield f"{key}: no rights exist yet; {makes}"
         elif state.founded - state.destroyed != resource.limit and len(found.founders) == 1:
             made = state.founded - state.destroyed
             yield f"{key}: {made} rights exist for a limit of {resource.limit}: the founder changes that when it can"

@@ -134,11 +134,24 @@ class Quotas:
 
     def found(self) -> None:
         """This replica makes a new mesh: its rights come into being here, once. Nobody else ever makes any."""
+        if not self.slots:
+            return  # whoever is asked to, by `found_late`, makes rights when there are limits
         mark = self._ledger.state.quotas.get(FOUNDER)
         if mark is None:
             me = self._membership.me.name
             self._ledger.write(Grant(FOUNDER, self._ledger.stamp(), me, self.holder, self.holder, 1, 0))
         self._found_more()
+
+    def found_late(self) -> str | None:
+        """The user's word that this replica, of all, makes the rights of a mesh that has none. Or why it does not."""
+        if self._membership.settled is None:
+            return "this replica has not settled: it does not know yet whether rights exist"
+        if self.founders:
+            return f"rights were founded by {', '.join(holder.partition('/')[0] for holder in self.founders)} already"
+        if not self.slots:
+            return "the agent of this replica declares no quota"
+        self.found()
+        return None
 
     def _found_more(self) -> None:
         """Quotas that were declared since, and raised or lowered limits."""

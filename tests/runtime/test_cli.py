@@ -224,6 +224,8 @@ async def test_what_a_replica_shows_of_its_quotas(asked: Asked) -> None:
     assert "llm/cents: 9 of 10 spent this day, by all replicas" in lines
     assert any(line.startswith("llm: the provider asked for a pause (all): ") for line in lines)
     assert any(line.startswith("llm: used at 5") for line in lines)
+    refused = await asked("quota", "--found")
+    assert (refused.exit_code, refused.stderr) == (1, "actonce: rights were founded by a already\n")
     assert "llm/cents: 80 % of the budget of this day is used" in (await asked("status")).stdout
 
 

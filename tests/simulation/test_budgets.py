@@ -172,7 +172,12 @@ def test_rights_of_an_agent_that_nobody_founded_are_named() -> None:
         lab._make_agent = lambda world, feed: agents[world.name]
         await lab.form()
         warning = quota_report.quotas(lab.engine("b"))["warnings"]
-        assert warning == ["llm/requests: no rights exist yet; they are made by a"]
+        how = "make them once, on one replica, with `actonce quota --found`"
+        assert warning == [f"llm/requests: no rights exist yet; {how}"]
+        assert lab.engine("a").quotas.found_late() == "the agent of this replica declares no quota"
+        assert lab.engine("b").quotas.found_late() is None
+        assert lab.engine("b").quotas.found_late() == "rights were founded by b already"
+        assert lab.engine("b").quotas.slots["llm/requests"].account.held == 30
 
     run(scenario)
 

@@ -16,9 +16,17 @@ COLUMNS = ("limit", "units", "per", "held", "free", "in_use", "waiting", "transf
 
 
 @click.command(epilog="Example: actonce quota --at 127.0.0.1:7421")
+@click.option(
+    "--found",
+    is_flag=True,
+    help="This replica makes the rights of a mesh that was made before its agent had quotas. Once, on one, while "
+    "all are connected.",
+)
 @asking
-def quota(at: str, secret_file: Path | None, as_json: bool) -> None:
+def quota(found: bool, at: str, secret_file: Path | None, as_json: bool) -> None:
     """Show the limits: the rights that this replica holds, what is used and waited for, who holds the rest."""
+    if found:
+        Client(at, secret_file).post("/quota/found", {})
     facts = Client(at, secret_file).get("/quota")
     if as_json:
         print_json(facts)
