@@ -10,7 +10,7 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "intent"    effect key  task, epoch, sink, body           about to be sent
     "receipt"   effect key  epoch, receipt                    the answer of the sink
     "doubt"     effect key  epoch, settled                    sent, perhaps: how that was settled
-    "grant"     resource    giver, to, total, late            so many rights went that way in all
+    "gift"     resource    giver, to, total, late            so many rights went that way in all
     "share"     resource    holder, seq, open, late, period   which rights a crash of the holder makes unusable for long
     "cool"      resource    for_ms, factor                    the provider complained
 
@@ -124,7 +124,7 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Gift:
     """Of a limited resource, `total` rights went from `giver` to `to` in all, `late` of them while still in use.
 
     Holders are written ``name/journal``. From a holder to itself: the rights that it founded.
@@ -180,7 +180,7 @@ class Unknown:
 
 TaskRecord: TypeAlias = Task | Claim | Try | Done
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
-QuotaRecord: TypeAlias = Grant | Share | Cool
+QuotaRecord: TypeAlias = Gift | Share | Cool
 Record: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Unknown
 
 _Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord
@@ -257,7 +257,7 @@ _HEADER: Final = ("key", "stamp", "author")
 
 _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
-    "grant": Grant, "share": Share, "cool": Cool,
+    "gift": Gift, "share": Share, "cool": Cool,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {

@@ -3,7 +3,7 @@
 A *resource* is one limit (say 60 requests a minute) and has that many rights. A *holder* is one journal of one replica,
 ``name/journal``: a replica that lost its disk is another holder, with none of the rights of the old one. The matrix
 holds for each (giver, receiver) how many rights went that way in all, a number that only grows and that only the giver
-writes. A grant from a holder to itself is the founding: the rights that exist. Hence, for every holder,
+writes. A gift from a holder to itself is the founding: the rights that exist. Hence, for every holder,
 
     held = founded by it + received - given
 
@@ -11,7 +11,7 @@ Rights are moved, never made; what one holder knows of its own gifts is on its o
 it. So the rights that all holders believe to hold never add up to more than were founded, whatever is cut or crashes.
 
 field    keeps                                            why
-grants   for each (giver, receiver) the largest total      only the giver writes it, and it only grows
+gifts   for each (giver, receiver) the largest total      only the giver writes it, and it only grows
 shares   for each holder the largest seq                   a register with one writer
 cool     the latest end, then (stamp, author)              all obey the longest cool-down
 factor   the largest (stamp, author)                       the latest complaint of the provider
@@ -21,10 +21,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from .entries import Cool, Grant, QuotaRecord, Share
+from .entries import Cool, Gift, QuotaRecord, Share
 from .lattice import greatest
 
-_NO_GRANTS: Mapping[tuple[str, str], Grant] = MappingProxyType({})
+_NO_GIFTS: Mapping[tuple[str, str], Gift] = MappingProxyType({})
 _NO_SHARES: Mapping[str, Share] = MappingProxyType({})
 
 
@@ -32,8 +32,8 @@ _NO_SHARES: Mapping[str, Share] = MappingProxyType({})
 class QuotaState:
     """What is known of one resource."""
 
-    grants: Mapping[tuple[str, str], Grant] = field(default_factory=lambda: _NO_GRANTS)
-    """(giver, receiver) -> the newest grant."""
+    gifts: Mapping[tuple[str, str], Gift] = field(default_factory=lambda: _NO_GIFTS)
+    """(giver, receiver) -> the newest gift."""
     shares: Mapping[str, Share] = field(default_factory=lambda: _NO_SHARES)
     """Holder -> its newest word."""
     cool: Cool | None = None
@@ -43,34 +43,34 @@ class QuotaState:
         """Rights of `holder` as far as they are known here. For another holder this may be out of date, even negative:
         a gift may be known before the gift that it was made from."""
         balance = 0
-        for (giver, to), grant in self.grants.items():
-            balance += grant.total * ((to == holder) - (giver == holder and to != giver))
+        for (giver, to), gift in self.gifts.items():
+            balance += gift.total * ((to == holder) - (giver == holder and to != giver))
         return balance
 
     def late(self, holder: str) -> int:
         """Of all rights that `holder` ever received, how many were still in use when they were given."""
-        return sum(grant.late for (giver, to), grant in self.grants.items() if to == holder)
+        return sum(gift.late for (giver, to), gift in self.gifts.items() if to == holder)
 
     @property
     def founded(self) -> int:
         """Rights that were ever made."""
-        return sum(grant.total for (giver, to), grant in self.grants.items() if giver == to)
+        return sum(gift.total for (giver, to), gift in self.gifts.items() if giver == to)
 
     @property
     def destroyed(self) -> int:
         """Rights given to nobody, because a limit was lowered."""
-        return sum(grant.total for (_, to), grant in self.grants.items() if to == NOBODY)
+        return sum(gift.total for (_, to), gift in self.gifts.items() if to == NOBODY)
 
     @property
     def holders(self) -> list[str]:
         """Everybody who ever held a right, sorted."""
-        return sorted({holder for pair in self.grants for holder in pair} - {NOBODY})
+        return sorted({holder for pair in self.gifts for holder in pair} - {NOBODY})
 
     def records(self) -> list[QuotaRecord]:
         """Entries whose join is this state: enough to write it down again."""
         found: dict[QuotaRecord, None] = {}
-        for grant in self.grants.values():
-            found[grant] = None
+        for gift in self.gifts.values():
+            found[gift] = None
         for share in self.shares.values():
             found[share] = None
         for cool in (self.cool, self.factor):
@@ -85,26 +85,26 @@ NOBODY = "-"
 
 def join(a: QuotaState, b: QuotaState) -> QuotaState:
     """Least upper bound: commutative, associative, idempotent. Both must be states of the same resource."""
-    grants = dict(a.grants)
-    for pair, grant in b.grants.items():
-        newest = greatest(grants.get(pair), grant, _grant_order)
+    gifts = dict(a.gifts)
+    for pair, gift in b.gifts.items():
+        newest = greatest(gifts.get(pair), gift, _gift_order)
         assert newest is not None
-        grants[pair] = newest
+        gifts[pair] = newest
     shares = dict(a.shares)
     for holder, share in b.shares.items():
         last = greatest(shares.get(holder), share, _share_order)
         assert last is not None
         shares[holder] = last
     return QuotaState(
-        grants, shares, greatest(a.cool, b.cool, _cool_order), greatest(a.factor, b.factor, _factor_order)
+        gifts, shares, greatest(a.cool, b.cool, _cool_order), greatest(a.factor, b.factor, _factor_order)
     )
 
 
 def lift(record: QuotaRecord) -> QuotaState:
     """The state that one entry alone stands for."""
     match record:
-        case Grant():
-            return QuotaState(grants={(record.giver, record.to): record})
+        case Gift():
+            return QuotaState(gifts={(record.giver, record.to): record})
         case Share():
             return QuotaState(shares={record.holder: record})
         case Cool():
@@ -116,8 +116,8 @@ def ends_ms(cool: Cool) -> int:
     return (cool.stamp >> 16) + cool.for_ms
 
 
-def _grant_order(grant: Grant) -> tuple[int | str, ...]:
-    return grant.total, grant.late, grant.stamp, grant.author
+def _gift_order(gift: Gift) -> tuple[int | str, ...]:
+    return gift.total, gift.late, gift.stamp, gift.author
 
 
 def _share_order(share: Share) -> tuple[int | str, ...]:

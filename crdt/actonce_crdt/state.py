@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from . import effect, quota, task
 from .effect import EffectState
-from .entries import Claim, Cool, Done, Doubt, Grant, Intent, Receipt, Record, Share, Task, Try, Unknown, encode
+from .entries import Claim, Cool, Done, Doubt, Gift, Intent, Receipt, Record, Share, Task, Try, Unknown, encode
 from .packing import pack
 from .quota import QuotaState
 from .task import TaskState
@@ -21,7 +21,7 @@ EntryId: TypeAlias = tuple[int, int]
 
 _TASK_KINDS = (Task, Claim, Try, Done)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
-_QUOTA_KINDS = (Grant, Share, Cool)
+_QUOTA_KINDS = (Gift, Share, Cool)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 

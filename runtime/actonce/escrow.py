@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from actonce.limits import Resource
 from actonce.pool import MARGIN_S
-from actonce_crdt import NOBODY, Grant, QuotaState, Record, Share
+from actonce_crdt import NOBODY, Gift, QuotaState, Record, Share
 
 
 @dataclass(slots=True)
@@ -135,13 +135,13 @@ class Account:
     def give(self, to: str, count: int) -> None:
         """Sealed rights go to another holder, who may use them at once."""
         assert 0 < count <= self.sealed
-        self._grant(to, count, late=0)
+        self._gift(to, count, late=0)
 
     def give_late(self, to: str, count: int) -> None:
         """Rights that may be in use here go to another holder, who waits a window. Nothing here may use them again."""
         self.open -= min(self.open, count)
         self._write_share()
-        self._grant(to, count, late=count)
+        self._gift(to, count, late=count)
 
     def empty(self) -> None:
         """The pool is closed, and everything given away."""
@@ -152,7 +152,7 @@ class Account:
         state = self.state()
         missing = self.resource.limit - (state.founded - state.destroyed)
         if missing > 0:
-            self._grant(self.holder, missing, late=0)
+            self._gift(self.holder, missing, late=0)
 
     def excess(self) -> int:
         """Rights beyond a limit that was lowered."""
@@ -161,15 +161,15 @@ class Account:
 
     def destroy(self, count: int) -> None:
         """Sealed rights cease to exist."""
-        self._grant(NOBODY, count, late=0)
+        self._gift(NOBODY, count, late=0)
 
-    def _grant(self, to: str, count: int, *, late: int) -> None:
-        before = self.state().grants.get((self.holder, to))
+    def _gift(self, to: str, count: int, *, late: int) -> None:
+        before = self.state().gifts.get((self.holder, to))
         total, late_total = (before.total, before.late) if before is not None else (0, 0)
         self.transfers += to != self.holder
         self.given += count if to != self.holder else 0
         key = self.resource.key
-        self.write(Grant(key, self.stamp(), self.author, self.holder, to, total + count, late_total + late))
+        self.write(Gift(key, self.stamp(), self.author, self.holder, to, total + count, late_total + late))
 
     def _write_share(self) -> None:
         self._seq += 1

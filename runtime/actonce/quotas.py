@@ -24,7 +24,7 @@ from actonce.settings import Settings
 from actonce.sharing import gifts, targets
 from actonce.slots import CalmWall, Slot
 from actonce.world import World
-from actonce_crdt import Grant, QuotaState
+from actonce_crdt import Gift, QuotaState
 
 FOUNDER = "."
 """Key of the mark by which the founder of a mesh knows itself: whoever settled it as new, and nobody else ever."""
@@ -139,7 +139,7 @@ class Quotas:
         mark = self._ledger.state.quotas.get(FOUNDER)
         if mark is None:
             me = self._membership.me.name
-            self._ledger.write(Grant(FOUNDER, self._ledger.stamp(), me, self.holder, self.holder, 1, 0))
+            self._ledger.write(Gift(FOUNDER, self._ledger.stamp(), me, self.holder, self.holder, 1, 0))
         self._found_more()
 
     def found_late(self) -> str | None:

@@ -16,7 +16,7 @@ from actonce_crdt import (
     Done,
     Doubt,
     EffectState,
-    Grant,
+    Gift,
     Intent,
     Receipt,
     Record,
@@ -245,7 +245,7 @@ def _words(record: Record) -> Iterator[str]:
             yield f"has the receipt of {record.key} (epoch {record.epoch})"
         case Doubt():
             yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
-        case Grant() | Share() | Cool():
+        case Gift() | Share() | Cool():
             yield "moved rights of a quota"
         case Unknown():
             yield f"wrote an entry that this version does not know: {record.code}"

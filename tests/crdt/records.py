@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from actonce_crdt import Claim, Cool, Done, Doubt, Grant, Intent, Receipt, Record, Share, Task, Try, Unknown, encode
+from actonce_crdt import Claim, Cool, Done, Doubt, Gift, Intent, Receipt, Record, Share, Task, Try, Unknown, encode
 from actonce_crdt.packing import pack
 
 small = st.integers(0, 3)
@@ -47,8 +47,8 @@ resources = st.sampled_from(["q/requests", "shared"])
 holders = st.sampled_from(["a/1", "b/1", "a/2"])
 
 
-def grants(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Grant]:
-    return st.builds(Grant, keys, stamps, names, holders, holders | st.just("-"), small, small)
+def gifts(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Gift]:
+    return st.builds(Gift, keys, stamps, names, holders, holders | st.just("-"), small, small)
 
 
 def shares(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Share]:
@@ -67,7 +67,7 @@ unknowns = st.builds(_unknown, task_keys, stamps, names, st.lists(small | st.tex
 
 task_records = st.one_of(tasks(), claims(), tries(), dones())
 effect_records = st.one_of(intents(), receipts(), doubts())
-quota_records = st.one_of(grants(), shares(), cools())
+quota_records = st.one_of(gifts(), shares(), cools())
 records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, quota_records, unknowns)
 
 

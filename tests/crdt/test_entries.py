@@ -14,7 +14,7 @@ from actonce_crdt import (
     Doubt,
     EntryInvalid,
     EntryTooLarge,
-    Grant,
+    Gift,
     Intent,
     Receipt,
     Record,
@@ -38,7 +38,7 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (Intent("e", 2, "a", "t", 3, "room", b"hi"), ("intent", "e", 2, "a", "t", 3, "room", b"hi")),
     (Receipt("e", 2, "a", 3, b"ok"), ("receipt", "e", 2, "a", 3, b"ok")),
     (Doubt("e", 2, "a", 3, "open"), ("doubt", "e", 2, "a", 3, "open")),
-    (Grant("q/r", 2, "a", "a/1", "b/2", 30, 4), ("grant", "q/r", 2, "a", "a/1", "b/2", 30, 4)),
+    (Gift("q/r", 2, "a", "a/1", "b/2", 30, 4), ("gift", "q/r", 2, "a", "a/1", "b/2", 30, 4)),
     (Share("q/r", 2, "a", "a/1", 7, 12, 4, 0), ("share", "q/r", 2, "a", "a/1", 7, 12, 4, 0)),
     (Cool("q", 2, "a", 1500, 500), ("cool", "q", 2, "a", 1500, 500)),
 ]

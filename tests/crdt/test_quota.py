@@ -7,12 +7,12 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actonce_crdt import NOBODY, Cool, Grant, QuotaRecord, QuotaState, Share, State, encode, quota
+from actonce_crdt import NOBODY, Cool, Gift, QuotaRecord, QuotaState, Share, State, encode, quota
 
-from .records import cools, grants, shares
+from .records import cools, gifts, shares
 
 ONE = st.just("q/requests")
-states = st.lists(grants(ONE) | shares(ONE) | cools(ONE), max_size=6).map(
+states = st.lists(gifts(ONE) | shares(ONE) | cools(ONE), max_size=6).map(
     lambda records: reduce(quota.join, map(quota.lift, records), QuotaState())
 )
 
@@ -38,15 +38,15 @@ def joined(*records: QuotaRecord) -> QuotaState:
 
 
 def test_rights_are_founded_received_given_and_destroyed() -> None:
-    founded = Grant("q/r", 1, "a", "a/1", "a/1", 30, 0)
-    to_b, back = Grant("q/r", 2, "a", "a/1", "b/1", 12, 0), Grant("q/r", 3, "b", "b/1", "a/1", 2, 2)
-    state = joined(back, to_b, founded, Grant("q/r", 4, "b", "b/1", NOBODY, 1, 0))
+    founded = Gift("q/r", 1, "a", "a/1", "a/1", 30, 0)
+    to_b, back = Gift("q/r", 2, "a", "a/1", "b/1", 12, 0), Gift("q/r", 3, "b", "b/1", "a/1", 2, 2)
+    state = joined(back, to_b, founded, Gift("q/r", 4, "b", "b/1", NOBODY, 1, 0))
     assert (state.held("a/1"), state.held("b/1"), state.held("c/1")) == (20, 9, 0)
     assert (state.founded, state.destroyed, state.late("a/1"), state.holders) == (30, 1, 2, ["a/1", "b/1"])
 
 
 def test_the_largest_total_counts_whatever_the_stamps() -> None:
-    old, new = Grant("q/r", 9, "a", "a/1", "b/1", 5, 0), Grant("q/r", 1, "a", "a/1", "b/1", 7, 0)
+    old, new = Gift("q/r", 9, "a", "a/1", "b/1", 5, 0), Gift("q/r", 1, "a", "a/1", "b/1", 7, 0)
     assert joined(new, old).held("b/1") == 7
 
 
@@ -70,24 +70,24 @@ def test_whatever_is_known_where_no_rights_are_made(seed: int, count: int) -> No
     rng = Random(seed)
     holders = [f"{name}/1" for name in "abcd"[:count]]
     known = {holder: State() for holder in holders}
-    written: list[tuple[tuple[int, int], Grant]] = []
+    written: list[tuple[tuple[int, int], Gift]] = []
     clocks = dict.fromkeys(holders, 0)
 
-    def write(holder: str, record: Grant) -> None:
+    def write(holder: str, record: Gift) -> None:
         entry = ((holders.index(holder) + 1, clocks[holder]), record)
         clocks[holder] += 1
         written.append(entry)
         known[holder].add(*entry)
 
-    write("a/1", Grant("q/r", 0, "a", "a/1", "a/1", 20, 0))
+    write("a/1", Gift("q/r", 0, "a", "a/1", "a/1", 20, 0))
     for step in range(40):
         holder = rng.choice(holders)
         mine = known[holder].quotas.get("q/r", QuotaState())
         held, to = mine.held(holder), rng.choice(holders)
         if rng.random() < 0.5 and held > 0 and to != holder:
-            before = mine.grants.get((holder, to))
+            before = mine.gifts.get((holder, to))
             total = rng.randint(1, held) + (before.total if before else 0)
-            write(holder, Grant("q/r", step, holder[0], holder, to, total, 0))
+            write(holder, Gift("q/r", step, holder[0], holder, to, total, 0))
         elif written:
             known[holder].add(*rng.choice(written))
         believed = [known[one].quotas.get("q/r", QuotaState()).held(one) for one in holders]
@@ -102,11 +102,11 @@ def test_whatever_is_known_where_no_rights_are_made(seed: int, count: int) -> No
 
 
 def test_entries_that_go_take_their_part_of_the_state_with_them() -> None:
-    state, grant = State(), Grant("q/r", 1, "a", "a/1", "a/1", 30, 0)
-    state.add((1, 0), grant)
-    state.add((1, 1), replace(grant, total=40))
+    state, gift = State(), Gift("q/r", 1, "a", "a/1", "a/1", 30, 0)
+    state.add((1, 0), gift)
+    state.add((1, 1), replace(gift, total=40))
     state.remove((1, 1))
     assert state.quotas["q/r"].founded == 30
     state.remove((1, 0))
     assert dict(state.quotas) == {}
-    assert encode(grant) not in state.canonical()
+    assert encode(gift) not in state.canonical()

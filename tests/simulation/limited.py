@@ -165,7 +165,7 @@ def window_one_tick_short(patch: Patch) -> None:
 
 def late_taken_for_fresh(patch: Patch) -> None:
     """Rights that were in use at a leaving replica are used at once by their receiver."""
-    patch.setattr(Account, "give_late", lambda self, to, count: self._grant(to, count, late=0))
+    patch.setattr(Account, "give_late", lambda self, to, count: self._gift(to, count, late=0))
 
 
 def estimate_given_back(patch: Patch) -> None:
