@@ -16,6 +16,7 @@ from .entries import (
     Intent,
     Mark,
     Passed,
+    QuotaRecord,
     Receipt,
     Record,
     Release,
@@ -48,7 +49,9 @@ from .fields import (
     VOTERS_MAX,
     name_is_valid,
 )
+from .quota import NOBODY, QuotaState
 from .rank import order, rank
+from .rights import Cool, Gift, Share
 from .roster import RosterState
 from .stamps import HybridClock, stamp_wall_s
 from .state import EntryId, State
@@ -72,6 +75,7 @@ __all__ = [
     "ENTRY_BYTES_MAX",
     "KEY_BYTES_MAX",
     "NAME_BYTES_MAX",
+    "NOBODY",
     "NO_BASE",
     "PRIORITY_MAX",
     "VALUE_DEPTH_MAX",
@@ -80,6 +84,7 @@ __all__ = [
     "Change",
     "Claim",
     "ClaimId",
+    "Cool",
     "CrdtError",
     "Delta",
     "Document",
@@ -92,6 +97,7 @@ __all__ = [
     "EntryId",
     "EntryInvalid",
     "EntryTooLarge",
+    "Gift",
     "Grant",
     "HybridClock",
     "Intent",
@@ -100,12 +106,15 @@ __all__ = [
     "Mark",
     "ParsedUpdate",
     "Passed",
+    "QuotaRecord",
+    "QuotaState",
     "Receipt",
     "Record",
     "Release",
     "Reopen",
     "Roster",
     "RosterState",
+    "Share",
     "State",
     "StateVectorInvalid",
     "Step",

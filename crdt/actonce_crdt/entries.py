@@ -23,6 +23,9 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "step"      step key    task, epoch, number, base_epoch, base_author, base_number, name, before, result
                                                               a part of the handler returned this
     "mark"      schedule    slot                              all of its slots up to this one are settled
+    "gift"      resource    giver, to, total, late            so many rights went that way in all
+    "share"     resource    holder, seq, open, late, period   which rights a crash of the holder makes unusable for long
+    "cool"      resource    for_ms, factor                    the provider complained
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
@@ -37,6 +40,7 @@ from typing import Any, Final, TypeAlias
 from . import fields as check
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
+from .rights import Cool, Gift, Share
 
 ENTRY_BYTES_MAX: Final = 262_144
 
@@ -273,9 +277,10 @@ class Unknown:
 
 TaskRecord: TypeAlias = Task | Claim | Try | Done | Passed | Cancel | Reopen | Grant | Release
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
-Record: TypeAlias = TaskRecord | EffectRecord | Roster | Step | Mark | Unknown
+QuotaRecord: TypeAlias = Gift | Share | Cool
+Record: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord | Roster | Step | Mark
+_Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark
 _CHECKS: Final[dict[str, check.Check]] = {
     "key": check.key, "stamp": check.stamp, "author": check.name, "kind": check.key, "payload": check.blob,
     "epoch": check.count, "incarnation": check.count, "attempt": check.attempt, "retry_at_ms": check.count,
@@ -286,21 +291,22 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "needs_ok": check.flag, "parent": check.maybe_key, "how": check.how, "deaths": check.count,
     "attempts": check.count, "slot": check.count, "holder": check.maybe_name, "holder_incarnation": check.count,
     "claimant": check.name, "journal": check.key, "roster": check.count, "act": check.act, "ballot": check.ballot,
-    "voters": check.voters,
+    "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
+    "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
 _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
     "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
-    "grant": Grant, "release": Release, "roster": Roster,
+    "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
     kind: attrgetter(*(field.name for field in fields(kind))) for kind in _CODES
 }
 _SPECIAL: Final[dict[tuple[str, str], check.Check]] = {
-    ("grant", "over"): check.count, ("roster", "over"): check.ballot,
+    ("grant", "over"): check.count, ("roster", "over"): check.ballot, ("share", "holder"): check.key,
 }  # fmt: skip
 _FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {
     code: tuple((field.name, _SPECIAL.get((code, field.name)) or _CHECKS[field.name]) for field in fields(kind))

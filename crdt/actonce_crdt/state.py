@@ -9,7 +9,7 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, roster, step, task
+from . import effect, quota, roster, step, task
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -33,6 +33,8 @@ from .entries import (
 )
 from .lattice import greatest
 from .packing import pack
+from .quota import QuotaState
+from .rights import Cool, Gift, Share
 from .roster import RosterState
 from .task import TaskState
 
@@ -41,11 +43,12 @@ EntryId: TypeAlias = tuple[int, int]
 
 _TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
+_QUOTA_KINDS = (Gift, Share, Cool)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks, effects, steps, marks and roster versions have separate key spaces.
+    """The fold of the entries present. Tasks, effects, quotas, steps, marks, rosters have separate key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
@@ -53,7 +56,7 @@ class State:
 
     __slots__ = (
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
-        *("_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
+        *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
         *("_task_entries", "_tasks", "_unknown"),
     )
 
@@ -65,6 +68,8 @@ class State:
         self._effect_entries: dict[str, dict[EntryId, Record]] = {}
         self._rosters: dict[str, RosterState] = {}
         self._roster_entries: dict[str, dict[EntryId, Record]] = {}
+        self._quotas: dict[str, QuotaState] = {}
+        self._quota_entries: dict[str, dict[EntryId, Record]] = {}
         self._unknown: dict[str, dict[EntryId, Record]] = {}
         self._steps: dict[str, Step] = {}
         self._steps_of: dict[str, set[str]] = {}  # task id -> keys of its steps
@@ -96,6 +101,11 @@ class State:
         """Roster version, as decimal text -> state: a live, read-only view."""
         return MappingProxyType(self._rosters)
 
+    @property
+    def quotas(self) -> Mapping[str, QuotaState]:
+        """Resource -> state: a live, read-only view."""
+        return MappingProxyType(self._quotas)
+
     def __len__(self) -> int:
         """Number of entries present."""
         return len(self._keys)
@@ -117,6 +127,9 @@ class State:
             before = self._effects.get(key)
             raised = effect.lift(record)
             self._put_effect(key, raised if before is None else effect.join(before, raised))
+        elif isinstance(record, _QUOTA_KINDS):
+            had = self._quotas.get(key)
+            self._quotas[key] = quota.lift(record) if had is None else quota.join(had, quota.lift(record))
         elif isinstance(record, Roster):
             self._rosters[key] = roster.join(self._rosters.get(key, RosterState()), roster.lift(record))
         elif isinstance(record, Step):
@@ -147,6 +160,12 @@ class State:
         elif isinstance(record, _EFFECT_KINDS):
             raised = [effect.lift(one) for one in rest.values() if isinstance(one, _EFFECT_KINDS)]
             self._put_effect(key, reduce(effect.join, raised) if raised else None)
+        elif isinstance(record, _QUOTA_KINDS):
+            left = [quota.lift(one) for one in rest.values() if isinstance(one, _QUOTA_KINDS)]
+            if left:
+                self._quotas[key] = reduce(quota.join, left)
+            else:
+                del self._quotas[key]
         elif isinstance(record, Roster):
             acts = [roster.lift(one) for one in rest.values() if isinstance(one, Roster)]
             if acts:
@@ -204,6 +223,8 @@ class State:
             fields.update(encode(one) for one in decided.steps)
         fields.update(encode(one) for one in self._steps.values())
         fields.update(encode(one) for one in self._marks.values())
+        for had in self._quotas.values():
+            fields.update(encode(one) for one in had.records())
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -211,6 +232,8 @@ class State:
     def _shelf(self, record: Record) -> dict[str, dict[EntryId, Record]]:
         if isinstance(record, Unknown):
             return self._unknown
+        if isinstance(record, _QUOTA_KINDS):
+            return self._quota_entries
         if isinstance(record, Roster):
             return self._roster_entries
         if isinstance(record, Step):

@@ -14,11 +14,22 @@ Then `actonce run module:agent`, or `async with Replica(agent, ...)` in a progra
 
 from actonce.agent import Agent
 from actonce.context import Child, Context, SyncContext
-from actonce.errors import ActonceError, EffectFailed, GateClosed, SinkRefused, SinkUnknown, TaskFailed
+from actonce.errors import (
+    ActonceError,
+    EffectFailed,
+    GateClosed,
+    QuotaBusy,
+    QuotaError,
+    QuotaTimeout,
+    SinkRefused,
+    SinkUnknown,
+    TaskFailed,
+)
 from actonce.placement import Traits
 from actonce.replica import Handle, Replica
 from actonce.settings import LAN, LAPTOP, WAN, Settings
 from actonce.sinks import CallableSink, FileSink, HttpSink, Sink
+from actonce.spending import Spend
 
 __version__ = "0.1.0"
 
@@ -36,11 +47,15 @@ __all__ = [
     "GateClosed",
     "Handle",
     "HttpSink",
+    "QuotaBusy",
+    "QuotaError",
+    "QuotaTimeout",
     "Replica",
     "Settings",
     "Sink",
     "SinkRefused",
     "SinkUnknown",
+    "Spend",
     "SyncContext",
     "TaskFailed",
     "Traits",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from actonce.errors import ConfigError
+from actonce.limits import CALENDAR, REQUESTS, QuotaSpec, make_quota
 from actonce.locks import LockService, parse_lock_url
 from actonce.placement import SPREAD, Placement, Way
 from actonce.schedule import Missed, Overlap, Rhythm, Schedule, check_rules, read_cron, read_every
@@ -68,6 +69,7 @@ class Agent:
     tasks: dict[str, TaskSpec] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
+    quotas: dict[str, QuotaSpec] = field(default_factory=dict)
     locks: str | LockService | None = None
     """The lock service of fenced kinds, as a URL or ready-made: see `lock`."""
 
@@ -237,6 +239,54 @@ class Agent:
         check_name("a sink", name)
         self.sinks[name] = sink
         return sink
+
+    def quota(
+        self,
+        name: str,
+        limit: int | None = None,
+        per: str | float = "1m",
+        *,
+        burst: int | None = None,
+        zone: str = "UTC",
+        adaptive: bool = False,
+        flight: str | float = "10s",
+        **units: int | tuple[int, str | float],
+    ) -> QuotaSpec:
+        """Let all replicas together use no more than this, as `async with ctx.quota(name, ...)` in handlers.
+
+        Rights are divided among the replicas and moved to where they are needed; none is ever made, so that no split,
+        crash or join lets the total exceed the limit. See `limits` for what renews them.
+
+        Args:
+            limit: requests; each `ctx.quota` takes one.
+            per: a duration ("1m", 0.5), in any interval of which the limit holds; or "day", "week", "month": budgets
+                that are renewed at midnight in `zone`, survive restarts, and raise alarms at 80 and 100 percent.
+            burst: so many requests at once at most, as from a token bucket of this size.
+            adaptive: halve the limit when the provider answers 429, and let a tenth of it come back in each window.
+            flight: how long a request whose answer never came may still arrive at the provider.
+            units: further limits, all acquired together: tokens=90_000, or cents=(5_000, "day").
+
+        Raises:
+            ConfigError: not a limit, no such window.
+        """
+        check_name("a quota", name)
+        if name in self.quotas:
+            raise ConfigError(f"quota {name!r} is declared twice")
+        limits = units if limit is None else {REQUESTS: limit, **units}
+        windows = [given[1] if isinstance(given, tuple) else per for given in limits.values()]
+        seconds = {str(window): parse_duration_s(window) for window in windows if window not in CALENDAR}
+        spec = make_quota(
+            name,
+            limits,
+            per,
+            burst=burst,
+            zone=zone,
+            adaptive=adaptive,
+            flight_s=parse_duration_s(flight),
+            seconds=seconds,
+        )
+        self.quotas[name] = spec
+        return spec
 
     def lock(self, service: str | LockService) -> None:
         """Declare the lock service that decides about fenced kinds, the same for all replicas.

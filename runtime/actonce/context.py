@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from actonce.agent import parse_duration_s
 from actonce.children import check_run, child_key
 from actonce.desk import Desk
 from actonce.errors import ConfigError, EffectFailed, KeyReused, TaskFailed, UnknownKind
@@ -14,6 +15,7 @@ from actonce.patience import Patience
 from actonce.performing import Effect
 from actonce.readiness import make_terms
 from actonce.running import Run
+from actonce.spending import Spending, SyncSpending
 from actonce.stepping import Stepping, call, inside, within
 from actonce.world import RunAsync
 from actonce_crdt import Done, Json, unpack_value
@@ -203,6 +205,51 @@ class Context:
         finally:
             self._posting.discard(step)
 
+    def quota(
+        self,
+        name: str,
+        *,
+        timeout: str | float | None = None,
+        nowait: bool = False,
+        priority: int = 0,
+        scope: str = "",
+        unsent: tuple[type[BaseException], ...] = (),
+        **units: int,
+    ) -> Spending:
+        """Use a limited resource: `async with ctx.quota("llm", tokens=1200) as spend:` waits for its turn.
+
+        All units are reserved together, or none. What the block used counts for a whole window from its end; after an
+        error or a cancellation for `flight` longer, because what was sent may still arrive.
+
+        Args:
+            timeout: seconds, or text such as "30s", after which `QuotaTimeout` is raised.
+            nowait: raise `QuotaBusy` instead of waiting.
+            priority: each step is worth one window of waiting; nobody waits for ever behind higher ones.
+            scope: a key or model of the provider: cool-downs that this call meets are for the same scope only.
+            unsent: errors that prove that the call never left; then everything is given back at once.
+            units: an estimate of what will be used; one request unless said otherwise. `spend.used` corrects it.
+
+        Raises:
+            ConfigError: no such quota or unit, an estimate above a whole limit.
+            QuotaTimeout, QuotaBusy: no right was to be had.
+        """
+        pool = self._desk.quotas.pools.get(name)
+        if pool is None:
+            known = ", ".join(sorted(self._desk.agent.quotas)) or "none"
+            raise ConfigError(f"agent {self._desk.agent.name!r} has no quota {name!r}; it has: {known}")
+        timeout_s = None if timeout is None else parse_duration_s(timeout)
+        return Spending(
+            self._desk,
+            self._run,
+            pool,
+            units,
+            timeout_s=timeout_s,
+            nowait=nowait,
+            priority=priority,
+            scope=scope,
+            unsent=unsent,
+        )
+
     async def _perform(self, sink: str, packed: bytes, key: str) -> Json:
         if key in self._keys:
             raise KeyReused(f"effect {key!r} was already posted by this handler: give each post its own key")
@@ -277,6 +324,23 @@ class SyncContext:
 
         receipt: Json = self._run(post)
         return receipt
+
+    def quota(
+        self,
+        name: str,
+        *,
+        timeout: str | float | None = None,
+        nowait: bool = False,
+        priority: int = 0,
+        scope: str = "",
+        unsent: tuple[type[BaseException], ...] = (),
+        **units: int,
+    ) -> SyncSpending:
+        """As `Context.quota`, in a plain `with`; blocks this thread while it waits."""
+        spending = self._context.quota(
+            name, timeout=timeout, nowait=nowait, priority=priority, scope=scope, unsent=unsent, **units
+        )
+        return SyncSpending(spending, self._run)
 
 
 async def _awaited(label: str, value: Awaitable[Any]) -> Any:

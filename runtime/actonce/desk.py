@@ -12,6 +12,7 @@ from actonce.children import Children
 from actonce.executor import Executor
 from actonce.inbox import Inbox
 from actonce.outbox import Outbox
+from actonce.quotas import Quotas
 from actonce.running import Gate, Run
 from actonce.settings import Settings
 from actonce.steps import Steps
@@ -26,7 +27,9 @@ def unwatched(what: str, run: Run, label: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the hands may use of a replica. From `outbox` to `children`: touched only inside `ask` and `tell`."""
+    """What the hands may use of a replica. From `outbox` to `quotas`: touched only inside `ask` and `tell`; but for the
+    pools of `quotas`, which are touched over there only.
+    """
 
     world: World
     settings: Settings
@@ -37,6 +40,7 @@ class Desk:
     steps: Steps
     inbox: Inbox
     children: Children
+    quotas: Quotas
     watch: Callable[[str, Run, str], None] = unwatched
     """Told over at the hands what becomes of a step: "step begun", "step ran", "step finished", with its label."""
 

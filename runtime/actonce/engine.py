@@ -27,17 +27,19 @@ from actonce.journal import Recovered, Row
 from actonce.ledger import Ledger
 from actonce.majority import Majority
 from actonce.membership import Membership
-from actonce.messages import Announce, pack_view, unpack_view
+from actonce.messages import Announce, Want, pack_view, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
 from actonce.ownership import Member, View
 from actonce.peers import About
 from actonce.placement import NO_TRAITS, Traits
 from actonce.poison import Poison
+from actonce.quotas import Quotas
 from actonce.routes import Routes
 from actonce.running import Gate, Run
 from actonce.scheduler import Scheduler
 from actonce.settings import Settings
+from actonce.settling import Settled
 from actonce.steps import Steps
 from actonce.voting import Voting
 from actonce.world import Cancel, World
@@ -113,6 +115,7 @@ class Engine:
         )
         self.guards = self._make_guards(recovered.journal_id, roster)
         self.poison = Poison(world.now, self.ledger, self.membership, self.guards, restarted=not recovered.new)
+        self.quotas = self._make_quotas(recovered.journal_id)
         self._make_hands(perform)
         self.gossip = self._make_gossip()
         self.routes = Routes(world, settings, Identity(name, self.about.encode()), self.gossip, self.note)
@@ -164,8 +167,16 @@ class Engine:
 
     def _make_desk(self) -> Desk:
         steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
-        acting = (self.outbox, self.executor, steps, self.inbox, children)
+        acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas)
         return Desk(self.world, self.settings, self.agent, self.gate, *acting)
+
+    def _make_quotas(self, journal: str) -> Quotas:
+        world, agent, membership = self.world, self.agent, self.membership
+
+        def say(word: Want) -> None:
+            self.gossip.want(word)
+
+        return Quotas(world, self.settings, agent, self.ledger, membership, journal, say=say, note=self.note)
 
     def _make_gossip(self) -> Gossip:
         gossip = Gossip(
@@ -181,6 +192,7 @@ class Engine:
             on_ended=self._ended,
             on_denied=self._denied,
             on_failed=self.fail,
+            on_want=self.quotas.heard,
             note=self.note,
         )
         gossip.mutes = self.voting.mutes
@@ -201,6 +213,7 @@ class Engine:
         self.electorate.recovered()
         self.voting.changed(list(self.ledger.state.tasks))
         self.claims.changed(list(self.ledger.state.tasks))
+        self.quotas.recover()
         self._recovered = Recovered(self._recovered.journal_id, self.me.incarnation, (), None, self._recovered.new)
         self._tick()
 
@@ -208,6 +221,7 @@ class Engine:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
         self.poison.leaving(self.claims.open)
+        self.quotas.part()
         if self.executor.idle:
             self.fenced.end()
         self.ledger.when_durable(self.gossip.goodbye)
@@ -227,6 +241,7 @@ class Engine:
 
     def _when_idle(self, idle: Callable[[], None]) -> None:
         if self.executor.idle and self.fenced.idle:
+            self.quotas.leave()
             self.ledger.when_durable(idle)
         else:
             self.world.call_later(self.settings.tick_s, lambda: self._when_idle(idle))
@@ -243,6 +258,7 @@ class Engine:
     def fail(self, error: ActonceError) -> None:
         """Stop acting on an error of our own."""
         self.gate.shut = True
+        self.quotas.close()
         self._on_failed(error)
 
     # Time
@@ -258,6 +274,7 @@ class Engine:
             self._beats_at = now + self.settings.heartbeat_s - self.settings.tick_s / 2
             self.gossip.beat()
             self.routes.beat()
+        self.quotas.tick()
         self._pump()
         self.world.call_later(self.settings.tick_s, self._tick)
 
@@ -297,6 +314,7 @@ class Engine:
         self.claims.changed(keys)
         self.majority.changed(keys)
         self.inbox.changed(keys)
+        self.quotas.changed(keys)
         self.wake()
 
     def _integrated(self, clients: tuple[int, ...]) -> None:
@@ -312,6 +330,8 @@ class Engine:
     def _view_changed(self, view: View) -> None:
         # In a later turn, so that entries written under the old view are on disk, and pushed, before the new view.
         self._close_gate()
+        if self.membership.settled is Settled.NEW:
+            self.quotas.found()
         self.world.call_soon(lambda: self._store_view(view))
 
     def _heard(self, word: Announce) -> None:

@@ -14,6 +14,9 @@
     ├── StepsChanged           the steps that are remembered of a task do not fit its handler any more
     ├── EffectFailed           an effect was refused for good, or its retries are used up
     ├── RosterRefused          the roster cannot be changed like that, or not now
+    ├── QuotaError
+    │   ├── QuotaBusy          nothing is free, and the caller would not wait
+    │   └── QuotaTimeout       nothing came free within the caller's time limit
     ├── GateClosed             an effect may not leave now: superseded, or out of contact
     ├── SinkError
     │   ├── SinkRefused        surely not done
@@ -85,6 +88,18 @@ class StepsChanged(ActonceError):
 
 class EffectFailed(ActonceError):
     """An effect did not happen and will not be tried again: refused for good, or out of retries."""
+
+
+class QuotaError(ActonceError):
+    """A quota gave no right to go ahead. Nothing is reserved."""
+
+
+class QuotaBusy(QuotaError):
+    """Nothing is free at this moment, and the caller said `nowait`."""
+
+
+class QuotaTimeout(QuotaError):
+    """Nothing came free within the caller's `timeout`. The message says what was in the way."""
 
 
 class GateClosed(ActonceError):

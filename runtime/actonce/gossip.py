@@ -19,7 +19,7 @@ from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
 from actonce.lines import Line, frames
 from actonce.membership import Membership
-from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Kept, Message, Push
+from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Kept, Message, Push, Want
 from actonce.ownership import Member
 from actonce.peers import About
 from actonce.settings import Settings
@@ -49,6 +49,7 @@ class Gossip:
         on_ended: Callable[[About, str], None],
         on_denied: Callable[[str, str], None],
         on_failed: Callable[[ActonceError], None],
+        on_want: Callable[[str, Want], None],
         note: Callable[[str], None],
     ) -> None:
         """
@@ -60,6 +61,7 @@ class Gossip:
             on_ended: the link of this replica (its `About`, its name) was read to its end.
             on_denied: a peer at this address refused us for this reason.
             on_failed: the document is unusable; the replica must be started again, from its journal.
+            on_want: the replica of this name says what it needs of limited resources.
         """
         self._world, self._settings, self._about = world, settings, about
         self._ledger, self._membership = ledger, membership
@@ -67,7 +69,7 @@ class Gossip:
         self._silent: Counter[str] = Counter()
         """Heartbeats for which there was no link to a replica in play."""
         self._on_contact, self._on_ended, self._on_denied = on_contact, on_ended, on_denied
-        self._on_failed, self._note = on_failed, note
+        self._on_failed, self._on_want, self._note = on_failed, on_want, note
         self.lines: dict[str, Line] = {}
         self.counts: Counter[str] = Counter()
         """Traffic since the start: frames and bytes sent, updates refused, gaps, asks, overflows."""
@@ -188,6 +190,9 @@ class Gossip:
             case Bye():
                 membership.died(membership.hear(name).member, "it said goodbye")
                 self._on_contact()
+            case Want():
+                membership.hear(name)
+                self._on_want(name, message)
             case Chunk():
                 self._refuse(line, "a chunk inside a chunk")
 
@@ -297,6 +302,11 @@ class Gossip:
         """We have stopped acting for good."""
         for line in list(self.lines.values()):
             line.send(Bye())
+
+    def want(self, word: Want) -> None:
+        """Tell every linked peer what we need."""
+        for line in list(self.lines.values()):
+            line.send(word)
 
     def _announcement(self) -> Announce:
         addresses = tuple(sorted({line.about.address for line in self.lines.values() if line.about.address}))

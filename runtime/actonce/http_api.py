@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from actonce import election_report, reporting
+from actonce import election_report, quota_report, reporting
 from actonce.engine import Engine
 from actonce.errors import (
     ActonceError,
@@ -36,8 +36,8 @@ ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 ROSTER_WAIT_S = 10.0
 PAGES = (
-    "GET /status, /tasks, /posts, /schedules, /explain/TASK, /result/TASK, /roster, /healthz, /readyz; "
-    "POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster"
+    "GET /status, /tasks, /posts, /schedules, /quota, /explain/TASK, /result/TASK, /roster, /healthz, /readyz; "
+    "POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster, /quota/found"
 )
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -76,6 +76,8 @@ class HttpApi:
                 return _answer(200, reporting.schedules(self._engine))
             case "GET", ["posts"]:
                 return _answer(200, reporting.posts(self._engine, _limit(request)))
+            case "GET", ["quota"]:
+                return _answer(200, quota_report.quotas(self._engine))
             case "GET", ["explain", task]:
                 story = reporting.explain(self._engine, task)
                 return _answer(200, story) if story is not None else _error(404, f"no task {task!r} is known here")
@@ -83,6 +85,8 @@ class HttpApi:
                 return await self._result(task, request.query.get("wait", "0"))
             case "GET", ["roster"]:
                 return _answer(200, election_report.roster_facts(self._engine))
+            case "POST", ["quota", "found"]:
+                return self._found(request)
             case "POST", ["submit"]:
                 return await self._submit(request)
             case "POST", ["roster"]:
@@ -106,6 +110,12 @@ class HttpApi:
         if not request.loopback or host not in LOCAL_HOSTS:
             return _error(403, "a replica without a secret answers programs on its own host only")
         return None
+
+    def _found(self, request: HttpRequest) -> HttpResponse:
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")  # which keeps browsers out
+        reason = self._engine.quotas.found_late()
+        return _answer(200, {"founded": True}) if reason is None else _error(409, reason)
 
     async def _submit(self, request: HttpRequest) -> HttpResponse:
         """`{"kind": ..., "payload": ..., "key": ...}`; the key may come as `Idempotency-Key` instead."""

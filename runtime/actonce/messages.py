@@ -29,6 +29,8 @@ ADDRESS_CHARS_MAX = 255
 
 WALL_S_MAX = 2.0**40
 """Some 35,000 years."""
+RESOURCES_MAX = 1024
+"""Limited resources of one agent."""
 
 CLIENTS_MAX = 65_536
 """Client ids in one heartbeat's changes of a state vector."""
@@ -113,7 +115,15 @@ class Kept:
     clock: int
 
 
-Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What the sender needs of limited resources: resource -> (rights in use or soon needed, how many of them are
+    waited for in vain). It lists every resource that its agent declares."""
+
+    needs: Mapping[str, tuple[int, int]]
+
+
+Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept | Want
 
 
 def encode(message: Message) -> bytes:
@@ -136,6 +146,8 @@ def encode(message: Message) -> bytes:
             body = [7]
         case Kept(clock):
             body = [8, clock]
+        case Want(needs):
+            body = [16, {resource: list(counts) for resource, counts in needs.items()}]
     packed: bytes = msgpack.packb(body)
     return packed
 
@@ -179,6 +191,9 @@ def decode(frame: bytes) -> Message:
                 return Bye()
             case [8, int(clock)]:
                 return Kept(clock)
+            case [16, dict(needs)]:
+                _check(len(needs) <= RESOURCES_MAX)
+                return Want({resource: _read_need(resource, counts) for resource, counts in needs.items()})
     except (ValueError, TypeError, ConfigError) as error:  # of msgpack; of unhashable map keys; of traits
         raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None
     raise MessageInvalid(f"a frame of {len(frame)} bytes holds no message of this protocol")
@@ -215,6 +230,13 @@ def _read_members(rows: list[Any]) -> frozenset[Member]:
             case _:
                 raise ValueError("a member is a name, an incarnation and traits")
     return frozenset(members)
+
+
+def _read_need(resource: object, counts: object) -> tuple[int, int]:
+    match counts:
+        case [int(demand), int(queued)] if isinstance(resource, str) and _is_count(demand) and _is_count(queued):
+            return demand, queued
+    raise ValueError("a need is two counts")
 
 
 def _is_count(value: object) -> bool:

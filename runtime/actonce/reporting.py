@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from actonce import election_report
+from actonce import election_report, quota_report
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
@@ -18,9 +18,11 @@ from actonce.troubles import troubles
 from actonce_crdt import (
     Cancel,
     Claim,
+    Cool,
     Done,
     Doubt,
     EffectState,
+    Gift,
     Grant,
     Intent,
     Mark,
@@ -29,6 +31,7 @@ from actonce_crdt import (
     Record,
     Release,
     Reopen,
+    Share,
     Step,
     Task,
     TaskState,
@@ -68,7 +71,7 @@ def degraded(engine: Engine) -> list[str]:
         facts.append("leaving: takes no new work")
     if trouble := engine.fenced.trouble():
         facts.append(trouble)
-    return [*facts, *troubles(engine)]
+    return [*facts, *quota_report.warnings(engine), *troubles(engine)]
 
 
 def status(engine: Engine) -> Facts:
@@ -90,6 +93,17 @@ def status(engine: Engine) -> Facts:
         "doubts": sum(effect.doubt is not None for effect in ledger.state.effects.values()),
         "roster": election_report.roster_facts(engine),
         "slots": {"all": engine.settings.slots, "free": engine.executor.free},
+        "quotas": {
+            key: {
+                "held": slot.account.held,
+                "in_use": slot.basin.in_use + slot.basin.busy_total,
+                "waiting": slot.basin.queued,
+                "taken": slot.basin.taken,
+                "transfers": slot.account.transfers,
+                "overshoot": slot.basin.overshoot,
+            }
+            for key, slot in sorted(engine.quotas.slots.items())
+        },
         "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
         "locks": engine.fenced.facts(),
         "gossip": dict(sorted(engine.gossip.counts.items())),
@@ -231,6 +245,7 @@ def explain(engine: Engine, task: str) -> Facts | None:
     placement = engine.agent.tasks[state.task.kind].placement if state.task.kind in engine.agent.tasks else SPREAD
     ranked = _ranking(task, members, placement)
     first = owner(task, members, able, placement)
+    notes = (note for note in engine.notes if task in note[1])
     return {
         "task": task,
         "state": task_state(engine, task, state),
@@ -242,7 +257,7 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "waits": engine.fenced.waiting(task) or None,
         "held": _held(engine, state),
         "story": [_sentence(record) for record in engine.ledger.state.history(task)],
-        "notes": [f"{moment(at)} {text}" for at, text in engine.notes if task in text],
+        "notes": [f"{moment(at)} {text}" for at, text in sorted([*notes, *quota_report.waits(engine, task)])],
     }
 
 
@@ -311,6 +326,8 @@ def _words(record: Record) -> Iterator[str]:
             yield f"(roster {record.roster}{f', over epoch {record.over}' if record.over else ''})"
         case Release():
             yield f"gave up its claims up to epoch {record.epoch}"
+        case Gift() | Share() | Cool():
+            yield "moved rights of a quota"
         case Unknown():
             yield f"wrote an entry that this version does not know: {record.code}"
 

@@ -61,6 +61,9 @@ class Settings:
     retry_wait_max_s: float = 30.0
     """Cap of that backoff."""
 
+    quota_clock_error: float = 0.001
+    """How much faster than the provider's our clock may run: each window of a quota is stretched by this."""
+
     effect_attempts_max: int = 5
     """Attempts of one effect inside one attempt of its handler, before the handler sees `EffectFailed`."""
 

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from actonce_crdt import (
     Cancel,
     Claim,
+    Cool,
     Done,
     Doubt,
+    Gift,
     Grant,
     Intent,
     Mark,
@@ -18,6 +20,7 @@ from actonce_crdt import (
     Release,
     Reopen,
     Roster,
+    Share,
     Step,
     Task,
     Try,
@@ -106,6 +109,22 @@ def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
 marks = st.builds(Mark, step_keys, stamps, names, small)
 
 
+resources = st.sampled_from(["q/requests", "shared"])
+holders = st.sampled_from(["a/1", "b/1", "a/2"])
+
+
+def gifts(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Gift]:
+    return st.builds(Gift, keys, stamps, names, holders, holders | st.just("-"), small, small)
+
+
+def shares(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Share]:
+    return st.builds(Share, keys, stamps, names, holders, small, small, small, small)
+
+
+def cools(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Cool]:
+    return st.builds(Cool, keys, stamps, names, st.integers(0, 100_000), small)
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
@@ -116,7 +135,10 @@ task_records = st.one_of(
     *(tasks(), claims(), tries(), dones(), passes(), cancels(), reopens(), grants(), releases())
 )
 effect_records = st.one_of(intents(), receipts(), doubts())
-records: st.SearchStrategy[Record] = st.one_of(task_records, effect_records, rosters(), steps(), marks, unknowns)
+quota_records = st.one_of(gifts(), shares(), cools())
+records: st.SearchStrategy[Record] = st.one_of(
+    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns)
+)
 
 
 def by_bytes(found: list[Record]) -> list[bytes]:

@@ -10,10 +10,12 @@ from actonce_crdt import (
     ENTRY_BYTES_MAX,
     Cancel,
     Claim,
+    Cool,
     Done,
     Doubt,
     EntryInvalid,
     EntryTooLarge,
+    Gift,
     Grant,
     Intent,
     Mark,
@@ -23,6 +25,7 @@ from actonce_crdt import (
     Release,
     Reopen,
     Roster,
+    Share,
     Step,
     Task,
     Try,
@@ -62,6 +65,9 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
         Step("t/3.a.1", 2, "a", "t", 3, 1, 2, "b", 4, "draft", "f", b"hi"),
         ("step", "t/3.a.1", 2, "a", "t", 3, 1, 2, "b", 4, "draft", "f", b"hi"),
     ),
+    (Gift("q/r", 2, "a", "a/1", "b/2", 30, 4), ("gift", "q/r", 2, "a", "a/1", "b/2", 30, 4)),
+    (Share("q/r", 2, "a", "a/1", 7, 12, 4, 0), ("share", "q/r", 2, "a", "a/1", 7, 12, 4, 0)),
+    (Cool("q", 2, "a", 1500, 500), ("cool", "q", 2, "a", 1500, 500)),
 ]
 
 

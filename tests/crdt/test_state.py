@@ -20,6 +20,7 @@ def views(state: State) -> tuple[object, ...]:
         dict(state.tasks),
         dict(state.effects),
         dict(state.rosters),
+        dict(state.quotas),
         {key: list(state.effects_of(key)) for key in tasks},
         {key: state.history(key) for key in tasks},
         dict(state.steps),
@@ -85,12 +86,14 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
         *(step for version in state.rosters.values() for step in version.steps),
         *state.steps.values(),
         *state.marks.values(),
+        *(record for quota in state.quotas.values() for record in quota.records()),
         *(record for record in present.values() if isinstance(record, Unknown)),
     ]
     rebuilt = State.fold(((9, clock), record) for clock, record in enumerate(winners))
     assert rebuilt.canonical() == state.canonical()
     assert dict(rebuilt.tasks) == dict(state.tasks)
     assert dict(rebuilt.effects) == dict(state.effects)
+    assert dict(rebuilt.quotas) == dict(state.quotas)
 
 
 def test_a_task_and_its_effects() -> None:

@@ -134,6 +134,13 @@ def make_agent() -> Agent:
     async def echo(ctx: Context, value: Any) -> Any:
         return value
 
+    agent.quota("llm", 60, "1m", cents=(10, "day"), adaptive=True)
+
+    @agent.task("spend")
+    async def spend(ctx: Context, cents: int) -> None:
+        async with ctx.quota("llm", cents=cents) as one:
+            one.answered(429, {"Retry-After": "30"})
+
     @agent.task("fail", retries=0)
     async def fail(ctx: Context, value: Any) -> None:
         raise RuntimeError("no luck")
@@ -162,7 +169,7 @@ async def test_submit_once_and_wait(asked: Asked) -> None:
     [
         (("submit", "echo", "{'n': 1}"), "the payload is not JSON: "),
         (("submit", "echo", "NaN"), "the payload is not JSON: NaN is not a JSON value"),
-        (("submit", "other", "1"), "agent 'kevin' has no handler for 'other'; it has: echo, fail"),
+        (("submit", "other", "1"), "agent 'kevin' has no handler for 'other'; it has: echo, fail, spend"),
         (("submit", "echo", "2", "--key", "used"), "key 'used' was used before with another payload for 'echo'"),
         (("submit", "echo", "1", "--key", "a\nb"), "key 'a\\nb': a key is printable text"),
         (("submit", "echo", json.dumps("x" * PAYLOAD_BYTES_MAX)), f"the limit is {PAYLOAD_BYTES_MAX:,} bytes"),
@@ -224,6 +231,27 @@ async def test_orders(asked: Asked) -> None:
     assert await later.cancel() == "cancelled"
     with pytest.raises(TaskFailed, match="it was cancelled"):
         await later.result(WAIT_S)
+
+
+async def test_what_a_replica_shows_of_its_quotas(asked: Asked) -> None:
+    await (await asked.replica.submit("spend", 9)).result(WAIT_S)
+    facts = await asked.json("quota")
+    cents, requests = facts["limits"]
+    assert (requests["limit"], requests["units"], requests["held"], requests["holders"]) == (
+        *("llm/requests", 60, 60),
+        {"a": 60},
+    )
+    assert (requests["in_use"], cents["spent"], facts["founders"], facts["warnings"]) == (1, 9, ["a"], [])
+    assert 20 < facts["quotas"]["llm"]["cooling_s"]["all"] <= 30
+    lines = (await asked("quota")).stdout.splitlines()
+    assert lines[0].split("\t")[:3] == ["limit", "units", "per"]
+    assert lines[2].split("\t")[:4] == ["llm/requests", "60", "60s", "60"]
+    assert "llm/cents: 9 of 10 spent this day, by all replicas" in lines
+    assert any(line.startswith("llm: the provider asked for a pause (all): ") for line in lines)
+    assert any(line.startswith("llm: used at 5") for line in lines)
+    refused = await asked("quota", "--found")
+    assert (refused.exit_code, refused.stderr) == (1, "actonce: rights were founded by a already\n")
+    assert "llm/cents: 80 % of the budget of this day is used" in (await asked("status")).stdout
 
 
 @pytest.mark.anyio

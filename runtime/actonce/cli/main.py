@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, demo, feed, healthcheck, order, roster, run, show, simulate, submit
+from actonce.cli import bench, demo, feed, healthcheck, order, quota, roster, run, show, simulate, submit
 from actonce.cli.failure import Commands
 
 
@@ -31,6 +31,7 @@ for command in (
     order.cancel,
     order.retry,
     order.drop,
+    quota.quota,
     healthcheck.healthcheck,
     demo.demo,
     bench.bench,

@@ -24,6 +24,7 @@ class Adopted:
             self.agent.name,
             dict(self.agent.tasks),
             schedules=dict(self.agent.schedules),
+            quotas=dict(self.agent.quotas),
             locks=self.agent.locks,
         )
         for name, sink in self.agent.sinks.items():

@@ -29,6 +29,7 @@ from actonce.sim.locks import LockStore
 from actonce.sim.loop import VirtualLoop
 from actonce.sim.network import Network
 from actonce.sim.process import Process
+from actonce.sim.provider import Provider
 from actonce.sim.world import SimWorld
 from actonce.world import Cancel, ProcessId
 from actonce_crdt import Json, pack_value
@@ -53,6 +54,8 @@ class Feed:
     """The outside world: carries out every request, never deduplicates, and can be asked about a key."""
 
     rng: random.Random
+    provider: Provider
+    """What handlers call under a quota."""
     delay_s: tuple[float, float] = (0.001, 0.02)
     posts: list[Posted] = field(default_factory=list)
     on_publish: Callable[[SimWorld, str, int, Json], None] = lambda world, key, fence, body: None
@@ -124,7 +127,7 @@ class Cluster:
         self.roster = roster
         self.seed, self.settings, self._make_agent = seed, settings, make_agent
         self.network = Network(self._rng("network"))
-        self.feed = Feed(self._rng("feed"))
+        self.feed = Feed(self._rng("feed"), Provider(self._rng("provider")))
         self.locks = LockStore(self._rng("locks"))
         self.nodes = {name: Node(name, Disk(self._rng(f"disk/{name}"))) for name in names}
         self._pids = 0

@@ -22,6 +22,7 @@ from actonce.sim import plan as faults
 from actonce.sim.checkers import longest_wait
 from actonce.sim.cluster import Cluster, Feed, simulate
 from actonce.sim.elections import ELECTIONS
+from actonce.sim.limit_checkers import Watch, limits_kept, rights_return
 from actonce.sim.plan import Mix, Plan, draw
 from actonce.sim.work_checkers import LIVENESS, SAFETY
 from actonce.sim.world import SimWorld
@@ -114,6 +115,8 @@ class Run:
     async def outcome(self) -> Outcome:
         cluster = self.cluster
         formed = await self._form()
+        if any(engine.quotas.slots for engine in cluster.live()):
+            self._spawn(Watch(cluster).run())
         self._spawn(self._submit_all())
         began = cluster.loop.time()
         for fault in sorted(self.plan, key=lambda fault: fault.at):
@@ -124,8 +127,8 @@ class Run:
         healed = cluster.loop.time()
         finished = await cluster.until(self._finished, LIVENESS_S)
         violations = [] if formed else ["the mesh did not form"]
-        violations += [text for checker in (*SAFETY, *ELECTIONS) for text in checker(cluster)]
-        violations += [text for checker in LIVENESS for text in checker(cluster)]
+        violations += [text for checker in (*SAFETY, *ELECTIONS, limits_kept) for text in checker(cluster)]
+        violations += [text for checker in (*LIVENESS, rights_return) for text in checker(cluster)]
         if not finished and not violations:
             violations.append("not everything was done in time")
         return self._outcome(violations, cluster.loop.time() - healed)

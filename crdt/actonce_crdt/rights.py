@@ -1,0 +1,47 @@
+"""Entries about limited resources; what they mean, and how they are joined, is in `quota`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Gift:
+    """Of a limited resource, `total` rights went from `giver` to `to` in all, `late` of them while still in use.
+
+    Holders are written ``name/journal``. From a holder to itself: the rights that it founded.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    giver: str
+    to: str
+    total: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The `seq`-th word of a holder about its rights: `open` of them may be in use in `period` (0: no calendar).
+
+    `late` counts the rights received while in use whose use is over.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    holder: str
+    seq: int
+    open: int
+    late: int
+    period: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cool:
+    """The provider asked for a pause of `for_ms` milliseconds, and is used at `factor` thousandths of the limit."""
+
+    key: str
+    stamp: int
+    author: str
+    for_ms: int
+    factor: int

@@ -1,0 +1,190 @@
+"""The rights of one resource that one replica holds, seen from the engine.
+
+    held  =  sealed  +  open  +  late
+
+*Sealed* rights surely are not in use: they can be given away, also right after a crash. *Open* ones are reserved: the
+pool hands them out without telling us, so that after a crash each of them counts as used at that moment. How many are
+open is on disk before the pool gets them, and lowered only by rights that the pool returned unused. *Late* ones came
+from a replica that left while they were still in use there; they are sealed once a whole window has passed since.
+
+Why no window ever sees more than the limit: a right is one token with one owner. Its owner uses it again no earlier
+than a window after the response to its last use (after a crash: a window, and the longest flight of a request, after
+the restart); it gives it away only unused, or as late; and giving is on its disk before the receiver can hear of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from actonce.limits import Resource
+from actonce.pool import MARGIN_S
+from actonce_crdt import NOBODY, Gift, QuotaState, Record, Share
+
+
+@dataclass(slots=True)
+class Account:
+    """The record of one resource, changed by the engine only."""
+
+    resource: Resource
+    holder: str
+    state: Callable[[], QuotaState]
+    """What the document says of this resource now."""
+    write: Callable[[Record], int]
+    stamp: Callable[[], int]
+    author: str
+    clock_error: float
+    flight_s: float
+    open: int = 0
+    """As last written."""
+    pooled: int = 0
+    """Handed over to the pool."""
+    opening: int = 0
+    """On their way to the disk."""
+    cold: int = 0
+    """Open at a crash: not usable until `cold_until`."""
+    cold_until: float = 0.0
+    period: int = 0
+    """Never goes back, whatever the clock says."""
+    late_known: int = 0
+    late_settled: int = 0
+    late: list[tuple[float, int]] = field(default_factory=list)
+    """(when they are sealed, how many)."""
+    given: int = 0
+    """Transfers made, rights given, and received, since the start."""
+    transfers: int = 0
+    _seq: int = 0
+
+    # Looking
+
+    @property
+    def held(self) -> int:
+        return self.state().held(self.holder)
+
+    @property
+    def sealed(self) -> int:
+        return self.held - self.open - (self.late_known - self.late_settled)
+
+    def again_at(self, now: float) -> float:
+        """When rights are free that may be in use now, by somebody who cannot be asked."""
+        if self.resource.calendar:
+            return self.period + 1.0
+        return now + self.flight_s + self.resource.window_s * (1 + self.clock_error) + MARGIN_S
+
+    def clock(self, now: float) -> float:
+        return float(self.period) if self.resource.calendar else now
+
+    # From the journal
+
+    def recover(self, now: float, period: int) -> None:
+        """After a start: whatever was open counts as used this moment."""
+        share = self.state().shares.get(self.holder)
+        self.period = max(period, share.period if share is not None else 0)
+        if share is not None:
+            self._seq, self.late_settled = share.seq, share.late
+            if not self.resource.calendar or share.period == self.period:
+                self.open = self.cold = share.open
+        self.cold_until = self.again_at(now)
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """Something came for this resource: rights that are still in use elsewhere are noted."""
+        late = self.state().late(self.holder)
+        if late > self.late_known:
+            known = max(self.late_known, self.late_settled)
+            if late > known:
+                self.late.append((self.again_at(now), late - known))
+            self.late_known = late
+
+    # Time
+
+    def pass_time(self, now: float, period: int) -> int:
+        """What the clock brings. Returns how many rights may be handed to the pool again."""
+        if self.resource.calendar and period > self.period:
+            self.period = period
+        clock, ready = self.clock(now), 0
+        if self.cold and self.cold_until <= clock:
+            ready, self.cold = self.cold, 0
+            self.pooled += ready
+        while self.late and self.late[0][0] <= clock:
+            self.late_settled += self.late.pop(0)[1]
+        return ready
+
+    # Moving
+
+    def reserve(self, need: int) -> int:
+        """Open so many sealed rights, and a block at least. Once that is on disk the caller hands them to the pool."""
+        count = min(self.sealed, max(need, min(self.resource.block, self.sealed)))
+        if count > 0:
+            self.open += count
+            self.opening += count
+            self._write_share()
+        return max(0, count)
+
+    def reserved(self, count: int) -> None:
+        """It is on disk."""
+        self.opening -= count
+        self.pooled += count
+
+    def returned(self, count: int) -> None:
+        """The pool gave unused rights back."""
+        self.pooled -= count
+        self.open -= count
+        self._write_share()
+
+    def give(self, to: str, count: int) -> None:
+        """Sealed rights go to another holder, who may use them at once."""
+        assert 0 < count <= self.sealed
+        self._gift(to, count, late=0)
+
+    def give_late(self, to: str, count: int) -> None:
+        """Rights that may be in use here go to another holder, who waits a window. Nothing here may use them again."""
+        self.open -= min(self.open, count)
+        self._write_share()
+        self._gift(to, count, late=count)
+
+    def empty(self) -> None:
+        """The pool is closed, and everything given away."""
+        self.pooled = self.opening = self.cold = 0
+
+    def found(self) -> None:
+        """Make the rights of this resource exist, or as many more as a raised limit allows. The founder alone does."""
+        state = self.state()
+        missing = self.resource.limit - (state.founded - state.destroyed)
+        if missing > 0:
+            self._gift(self.holder, missing, late=0)
+
+    def excess(self) -> int:
+        """Rights beyond a limit that was lowered."""
+        state = self.state()
+        return max(0, state.founded - state.destroyed - self.resource.limit)
+
+    def destroy(self, count: int) -> None:
+        """Sealed rights cease to exist."""
+        self._gift(NOBODY, count, late=0)
+
+    def _gift(self, to: str, count: int, *, late: int) -> None:
+        before = self.state().gifts.get((self.holder, to))
+        total, late_total = (before.total, before.late) if before is not None else (0, 0)
+        self.transfers += to != self.holder
+        self.given += count if to != self.holder else 0
+        key = self.resource.key
+        self.write(Gift(key, self.stamp(), self.author, self.holder, to, total + count, late_total + late))
+
+    def _write_share(self) -> None:
+        self._seq += 1
+        key = self.resource.key
+        share = Share(
+            key, self.stamp(), self.author, self.holder, self._seq, self.open, self.late_settled, self.period
+        )
+        self.write(share)
+
+
+def gone(state: QuotaState, present: Iterable[str]) -> dict[str, int]:
+    """Holder -> rights that it holds and nobody else can use, for those not `present`.
+
+    They come back when the holder does, on its journal. Taking them back without it is to be added here: it needs a
+    durable vote of a majority of the roster after the holder's session lease, and holders whose pool ends with a lease.
+    """
+    here = set(present)
+    return {holder: state.held(holder) for holder in state.holders if holder not in here and state.held(holder) > 0}

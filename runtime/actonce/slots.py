@@ -1,0 +1,126 @@
+"""One limited resource on one replica: its account on the engine, its basin at the hands, and how it is used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actonce.escrow import Account
+from actonce.limits import ALARMS
+from actonce.pool import Basin, Pool
+
+RATE_OVER_S = 1.0
+"""Arrivals are averaged over this ..."""
+AHEAD_S = 0.2
+"""... and rights for so much of them are kept ready."""
+BUDGET_IDLE_S = 5.0
+"""Rights of a budget that are open for so long without need are sealed, for a crash would count them as spent."""
+WALL_JUMP_S = 60.0
+"""A wall clock that moves by more, against the one that counts suspend, is not believed before the next start."""
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """Times are on the replica's clock."""
+
+    account: Account
+    pool: Pool
+    index: int
+    interval_s: float
+    """Between two transfers, at least."""
+    give_at: float = -math.inf
+    idle_give_at: float = -math.inf
+    idle_since: float = 0.0
+    alarmed: tuple[int, int] = (0, 0)
+    """(period, percent) of the last alarm."""
+    _taken: int = 0
+    _rate: float = 0.0
+    _rated_at: float = 0.0
+
+    @property
+    def basin(self) -> Basin:
+        return self.pool.basins[self.index]
+
+    @property
+    def ahead(self) -> int:
+        """Rights that arrivals of the next moment will take."""
+        expected, resource = self._rate * AHEAD_S, self.account.resource
+        ahead = math.ceil(expected) if expected >= 0.05 else 0
+        return min(ahead, resource.block) if resource.calendar else ahead
+
+    @property
+    def demand(self) -> int:
+        """Rights that are in use here, waited for, or will be in a moment."""
+        basin = self.basin
+        return basin.in_use + basin.busy_total + basin.queued + max(0, -basin.free) + self.ahead
+
+    @property
+    def lack(self) -> int:
+        """Rights that are waited for here and that nothing here will set free in a moment."""
+        basin, account = self.basin, self.account
+        return max(0, basin.queued - max(0, basin.free) - account.opening - max(0, account.sealed))
+
+    @property
+    def need(self) -> int:
+        """Rights that should be opened now."""
+        return self.basin.queued + self.ahead - self.basin.free - self.account.opening
+
+    def rate(self, now: float) -> None:
+        """Follow how fast rights are taken."""
+        taken, passed = self.basin.taken, now - self._rated_at
+        if taken != self._taken or self.basin.queued:
+            self.idle_since = now
+        if passed > 0:
+            weight = 1 - math.exp(-passed / RATE_OVER_S)
+            self._rate += ((taken - self._taken) / passed - self._rate) * weight
+            self._taken, self._rated_at = taken, now
+
+    def is_idle(self, now: float) -> bool:
+        """Whether rights are open that nobody took for a whole window; of a budget, for a moment."""
+        resource = self.account.resource
+        over_s = BUDGET_IDLE_S if resource.calendar else max(resource.window_s, RATE_OVER_S)
+        return self.basin.free > 0 and not self.basin.queued and now - self.idle_since > over_s
+
+    @property
+    def spent(self) -> int:
+        """Rights of all replicas that are used, or reserved, in the present calendar period, as far as known here."""
+        account, basin = self.account, self.basin
+        shares = account.state().shares.values()
+        others = sum(one.open for one in shares if one.holder != account.holder and one.period == account.period)
+        return others + account.cold + basin.in_use + basin.busy_total
+
+    def alarm(self) -> str | None:
+        """A sentence, once for each percentage of `ALARMS` that a calendar budget reaches."""
+        resource, period = self.account.resource, self.account.period
+        if not resource.calendar:
+            return None
+        percent = 100 * self.spent // resource.limit
+        reached = max((alarm for alarm in ALARMS if percent >= alarm), default=0)
+        if not reached or (period, reached) <= self.alarmed:
+            return None
+        self.alarmed = (period, reached)
+        return f"{resource.key}: {reached} % of the budget of this {resource.calendar} is used"
+
+
+class CalmWall:
+    """The wall clock, as far as it can be believed: a jump while we run renews nothing."""
+
+    def __init__(self, wall: Callable[[], float], now: Callable[[], float], note: Callable[[str], None]) -> None:
+        self._wall, self._now, self._note = wall, now, note
+        self._last, self._at = wall(), now()
+        self.jumped_s = 0.0
+        """By how much the wall clock is off from what it should show."""
+
+    def read(self) -> float:
+        """Unix seconds: what the wall clock shows, unless it jumped; then what it showed, and the time since."""
+        now, told = self._now(), self._wall()
+        expected = self._last + now - self._at
+        if abs(told - expected) <= WALL_JUMP_S:
+            self.jumped_s = 0.0
+        else:
+            if not self.jumped_s:
+                self._note(f"the wall clock jumped by {told - expected:.0f} s: calendar budgets go on by the old one")
+            self.jumped_s, told = told - expected, expected
+        self._last, self._at = told, now
+        return told
