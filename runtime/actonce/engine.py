@@ -264,6 +264,9 @@ class Engine:
         self.fenced.tick()
         self.executor.refresh()
         if self.world.now() < self.gate.until:
+            if not self.membership.vouches:
+                self.membership.vouches = True
+                self.gossip.announce()
             self.claims.pump()
         if self.membership.settled_durably:
             settled, self._wait_settled = self._wait_settled, []

@@ -79,6 +79,8 @@ class Peer:
 
     view: View | None = None
     settled: bool = False
+    vouches: bool = False
+    """It is settled, and has read all of everybody in play since."""
     leaving: bool = False
     refused: frozenset[str] = frozenset()
 
@@ -124,6 +126,7 @@ class Peer:
     def announce(self, word: Announce) -> None:
         """A new view. Its promise counts again only after a heartbeat sent under this view was flushed."""
         self.view, self.settled, self.leaving = word.view, word.settled, word.leaving
+        self.vouches = word.settled and word.vouches
         self.contact = self.confirmed = -math.inf
 
     def heartbeat(self, beat: Heartbeat, mine: Mapping[int, int], now: float) -> None:

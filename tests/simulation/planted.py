@@ -19,6 +19,7 @@ import pytest
 import actonce.claims
 import actonce.engine
 import actonce.membership
+import actonce.suspicion
 import actonce_crdt.document
 from actonce.agent import Agent
 from actonce.claims import Claims
@@ -290,7 +291,7 @@ def admission_not_needed(patch: Patch) -> None:
     patch.setattr(Membership, "_may_have_acted_alone", lambda self, member, gone: False)
     # Two younger rules would hide it in the same place: who slept alone settles anew, who is late is accused.
     patch.setattr(Membership, "_is_cut_off_alone", lambda self: False)
-    patch.setattr(actonce.membership, "may_accuse", lambda in_play, late: False)
+    patch.setattr(actonce.suspicion, "may_accuse", lambda in_play, late: False)
 
 
 # Effects
