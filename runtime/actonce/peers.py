@@ -101,7 +101,7 @@ class Peer:
     round_trips: int = 0
     """Answered heartbeats since the link came up, or since it was removed from the view."""
     late_since: float = math.inf
-    """Our active time since which its answers have been older than the contact window."""
+    """Our active time since which its answers have been late: see `suspicion`."""
     admitted: float = -math.inf
     """Our active time when it became a member."""
     gone_at: float = -math.inf

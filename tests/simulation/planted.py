@@ -35,14 +35,14 @@ from actonce.ownership import Member, View
 from actonce.peers import Peer
 from actonce.performing import Effect
 from actonce.routes import Routes
-from actonce.running import Gate
+from actonce.running import Gate, Run
 from actonce.settings import Settings
 from actonce.settling import Settled
 from actonce.sim.cluster import Cluster, Feed, FeedSink
 from actonce.sim.plan import Mix
 from actonce.sim.run import Scenario, Work, run_seed
 from actonce.sim.world import SimWorld
-from actonce_crdt import Change, Claim, Document, Json, UpdateGap, task
+from actonce_crdt import Change, Claim, Document, Intent, Json, UpdateGap, task
 from actonce_crdt.updates import Limits, ParsedUpdate, _read_chains, parse_update
 from actonce_crdt.wire import Cursor
 
@@ -295,6 +295,20 @@ def admission_not_needed(patch: Patch) -> None:
 
 
 # Effects
+
+
+def intent_not_adopted(patch: Patch) -> None:
+    """A survivor sends what a dead replica intended, though others may not have read that it was intended."""
+
+    def adopt(self: Outbox, run: Run, key: str, intent: Intent, reply: Callable[[Any], None]) -> None:
+        reply(self._settle(run, intent))
+
+    patch.setattr(Outbox, "_adopt", adopt)
+
+
+def settled_on_any_word(patch: Patch) -> None:
+    """Whoever says that it is settled is believed, though those that it needs may not have admitted it yet."""
+    patch.setattr(Peer, "vouches", property(lambda self: self.settled, lambda self, value: None), raising=False)
 
 
 def gate_open(patch: Patch) -> None:
