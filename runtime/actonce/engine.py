@@ -296,6 +296,9 @@ class Engine:
         self.fenced.tick()
         self.executor.refresh()
         if self.world.now() < self.gate.until:
+            if not self.membership.vouches:
+                self.membership.vouches = True
+                self.gossip.announce()
             self.scheduler.look()
             self.claims.pump()
         if self.membership.settled_durably:

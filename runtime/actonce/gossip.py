@@ -312,7 +312,9 @@ class Gossip:
         addresses = tuple(sorted({line.about.address for line in self.lines.values() if line.about.address}))
         membership = self._membership
         settled, accused = membership.settled_durably, membership.accused
-        return Announce(membership.announced, settled, membership.leaving, accused, addresses)
+        return Announce(
+            *(membership.announced, settled, membership.leaving, membership.vouches and settled, accused, addresses)
+        )
 
     def _send_heartbeat(self, line: Line) -> None:
         vector = self._ledger.state_vector()

@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+from actonce import suspicion
 from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View, in_play, required
 from actonce.peers import About, Peer
 from actonce.settings import Settings
 from actonce.settling import Settled, Waited, try_settle
-from actonce.suspicion import is_late, look_at_answers, may_accuse, may_return, removed, silence_s, suspicion_s
 
 HEARD_NUMBER_MAX = 2**48
 """A faulty peer that announces a higher number must not drive ours beyond what others accept."""
@@ -46,6 +46,8 @@ class Membership:
         self.kinds = kinds
         self.peers: dict[str, Peer] = {}
         self.settled: Settled | None = None
+        self.vouches = False
+        """Once settled we could act: we had read all of everybody in play. Only then others may settle on our word."""
         self.leaving = False
         self.view = last if last is not None else View(0, frozenset())
         """Before it is settled, this is the last view on disk: what it announces, but does not act under."""
@@ -192,6 +194,7 @@ class Membership:
         self._note(f"{why}: acts again once it has synced")
         self._missed, self.durable = 0.0, 0
         self.settled, self._last, self._new, self._started = None, self.view, False, self._ticked
+        self.vouches = False
         self.version += 1
         self._on_unsettled()
 
@@ -220,7 +223,7 @@ class Membership:
         self._removed |= gone
         for peer in self.peers.values():
             if peer.member in gone & self.view.members:
-                removed(peer, self._active)
+                suspicion.removed(peer, self._active)
         self._drop(frozenset(gone), (self.view.lingering - over) | gone)
         if self.settled:
             self._accused |= dict.fromkeys(late, self.view.number)
@@ -232,10 +235,10 @@ class Membership:
             peer = self.peers.get(member.name)
             # One that never admitted us has promised nothing that it could be late with.
             if peer is not None and peer.member == member and peer.promises(self.me):
-                look_at_answers(self.settings, peer, now, self._active)
-                if is_late(self.settings, peer, self._active):
+                suspicion.look_at_answers(self.settings, peer, now, self._active)
+                if suspicion.is_late(self.settings, peer, self._active):
                     late.add(member)
-        return late if late and may_accuse(self.in_play(), frozenset(late)) else set()
+        return late if late and suspicion.may_accuse(self.in_play(), frozenset(late)) else set()
 
     def _is_over(self, member: Member) -> bool:
         number, peer = self._accused.get(member), self.peers.get(member.name)
@@ -270,10 +273,10 @@ class Membership:
         return peer.member == member
 
     def _silence(self, member: Member) -> float:
-        return silence_s(self.peers.get(member.name), member, self._active)
+        return suspicion.silence_s(self.peers.get(member.name), member, self._active)
 
     def _suspicion_s(self, member: Member) -> float:
-        return suspicion_s(self.settings, self.me, self.peers.get(member.name), member)
+        return suspicion.suspicion_s(self.settings, self.me, self.peers.get(member.name), member)
 
     # Views
 
@@ -324,7 +327,7 @@ class Membership:
             peer.linked
             and peer.settled
             and peer.member not in self._dead
-            and may_return(self.settings, peer, now)
+            and suspicion.may_return(self.settings, peer, now)
         )
 
     def _change(self, members: frozenset[Member], lingering: frozenset[Member]) -> None:

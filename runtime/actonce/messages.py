@@ -67,6 +67,8 @@ class Announce:
     view: View
     settled: bool
     leaving: bool
+    vouches: bool = True
+    """Others may settle on the sender's word: it has read all of everybody who may have acted."""
     accused: frozenset[Member] = frozenset()
     """Lingering members that were removed because they are too slow: they have to give up what they do."""
     addresses: tuple[str, ...] = ()
@@ -131,9 +133,9 @@ def encode(message: Message) -> bytes:
     match message:
         case Heartbeat(sent, echo, view, digest, read, heard, free, refused, wall_s):
             body: list[Any] = [1, sent, echo, view, digest, dict(read), heard, free, list(refused), wall_s]
-        case Announce(view, settled, leaving, accused, addresses):
+        case Announce(view, settled, leaving, vouches, accused, addresses):
             rows = [_members(view.members), _members(view.lingering), _members(accused)]
-            body = [2, view.number, *rows, settled, leaving, list(addresses)]
+            body = [2, view.number, *rows, settled, leaving, vouches, list(addresses)]
         case Push(update):
             body = [3, update]
         case Ack(clock):
@@ -172,12 +174,12 @@ def decode(frame: bytes) -> Message:
                 return Heartbeat(sent, echo, view, digest, read, heard, free, tuple(refused), wall_s)
             case [
                 2, int(number), list(members), list(lingering), list(accused),
-                bool(settled), bool(leaving), list(addresses),
+                bool(settled), bool(leaving), bool(vouches), list(addresses),
             ]:  # fmt: skip
                 _check(0 <= number <= VIEW_NUMBER_MAX)
                 _check(len(addresses) <= MEMBERS_MAX and all(_is_address(a) for a in addresses))
                 announced = View(number, _read_members(members), _read_members(lingering))
-                return Announce(announced, settled, leaving, _read_members(accused), tuple(addresses))
+                return Announce(announced, settled, leaving, vouches, _read_members(accused), tuple(addresses))
             case [3, bytes(update)]:
                 return Push(update)
             case [4, int(clock)]:

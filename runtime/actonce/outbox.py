@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from actonce.errors import GateClosed, KeyReused
 from actonce.guards import Guards
@@ -83,6 +83,8 @@ class Outbox:
         self._at_gate: list[tuple[Run, Callable[[], None]]] = []
         self._tried: Counter[tuple[str, int]] = Counter()
         """(effect, epoch) -> publishes of this process whose outcome is not known."""
+        self._adopted: dict[tuple[str, int], int] = {}
+        """(effect, epoch) -> clock of our copy of somebody else's intent."""
 
     def prepare(self, run: Run, key: str, sink: str, body: bytes, reply: Callable[[Plan], None]) -> None:
         """What to do about this effect; `reply` comes when it may be done."""
@@ -95,12 +97,12 @@ class Outbox:
             reply(Replay(None))
         elif effect is None or effect.intent is None:
             self._intend(run, key, sink, body, reply)
-        elif self._unknown_since(run) is not None:
-            self._wait(_Pending(self._ledger.next_clock, run, self._settle(run, effect.intent), reply))
-        elif self._tried[key, run.epoch] <= 0 and self._is_own(run, effect.intent):
+        elif not self._is_own(run, effect.intent):
+            self._adopt(run, key, effect.intent, reply)
+        elif self._tried[key, run.epoch] <= 0 and self._unknown_since(run) is None:
             self._again(run, key, effect.intent, body, reply)
         else:
-            reply(self._settle(run, effect.intent))
+            self._wait(_Pending(self._ledger.next_clock, run, self._settle(run, effect.intent), reply))
 
     def _is_own(self, run: Run, intent: Intent) -> bool:
         return intent.author == self._membership.me.name and intent.epoch == run.epoch
@@ -114,6 +116,17 @@ class Outbox:
         known = self._unknown_since(run) is None
         plan = Publish(body) if known else self._settle(run, intent)
         self._wait(_Pending(self._ledger.write(intent), run, plan, reply))
+
+    def _adopt(self, run: Run, key: str, intent: Intent, reply: Callable[[Plan], None]) -> None:
+        """Somebody intended it, and may have died before all had read so. We may send it: they must know that first."""
+        if not self._gate.is_open(run):
+            reply(Refuse(GateClosed("contact with the other replicas is stale")))
+            return
+        clock = self._adopted.get((key, run.epoch))
+        if clock is None:
+            copy = replace(intent, stamp=self._ledger.stamp(), author=self._membership.me.name, epoch=run.epoch)
+            clock = self._adopted[key, run.epoch] = self._ledger.write(copy)
+        self._wait(_Pending(clock, run, self._settle(run, intent), reply))
 
     def _again(self, run: Run, key: str, intent: Intent, body: bytes, reply: Callable[[Plan], None]) -> None:
         """Ours, under this claim, and surely not published so far: refused by the sink, or by the gate."""
@@ -142,7 +155,7 @@ class Outbox:
 
     def done(self, run: Run, key: str, receipt: bytes, settled: str | None, reply: Callable[[], None]) -> None:
         """The sink did it. `settled` says how a doubt ended, if it was one. `reply` comes when that is on disk."""
-        del self._tried[key, run.epoch]
+        self._forget(run, key)
         if settled is not None:
             self._doubt(run, key, settled)
         me = self._membership.me.name
@@ -151,9 +164,13 @@ class Outbox:
 
     def skipped(self, run: Run, key: str, reply: Callable[[], None]) -> None:
         """A doubt that will not be sent again, by rule."""
-        del self._tried[key, run.epoch]
+        self._forget(run, key)
         self._doubt(run, key, "skipped")
         self._ledger.when_durable(reply)
+
+    def _forget(self, run: Run, key: str) -> None:
+        del self._tried[key, run.epoch]
+        self._adopted.pop((key, run.epoch), None)
 
     def _doubt(self, run: Run, key: str, settled: str) -> None:
         self._ledger.write(Doubt(key, self._ledger.stamp(), self._membership.me.name, run.epoch, settled))

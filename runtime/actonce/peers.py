@@ -79,6 +79,8 @@ class Peer:
 
     view: View | None = None
     settled: bool = False
+    vouches: bool = False
+    """It is settled, and has read all of everybody in play since."""
     leaving: bool = False
     refused: frozenset[str] = frozenset()
 
@@ -99,7 +101,7 @@ class Peer:
     round_trips: int = 0
     """Answered heartbeats since the link came up, or since it was removed from the view."""
     late_since: float = math.inf
-    """Our active time since which its answers have been older than the contact window."""
+    """Our active time since which its answers have been late: see `suspicion`."""
     admitted: float = -math.inf
     """Our active time when it became a member."""
     gone_at: float = -math.inf
@@ -127,6 +129,7 @@ class Peer:
     def announce(self, word: Announce) -> None:
         """A new view. Its promise counts again only after a heartbeat sent under this view was flushed."""
         self.view, self.settled, self.leaving = word.view, word.settled, word.leaving
+        self.vouches = word.settled and word.vouches
         self.contact = self.confirmed = -math.inf
 
     def heartbeat(self, beat: Heartbeat, mine: Mapping[int, int], now: float) -> None:

@@ -40,9 +40,12 @@ def try_settle(
 
     `new` is the user's word that no mesh exists yet; it counts only on an empty journal. A peer counts as synced
     when it is linked, has answered a heartbeat that we sent after `since`, and we have read all that it had read.
+
+    Of settled peers only those count that *vouch*: one that settled on a third one's word, and has not been admitted
+    by it, does not know what that one did meanwhile; and two such could settle on each other's word.
     """
     synced = {peer.member.name: peer for peer in peers if peer.linked and peer.view and peer.contact >= since}
-    if any(peer.settled for peer in synced.values()):
+    if any(peer.vouches for peer in synced.values()):
         return Settled.PEER
     if last is None:
         return Settled.NEW if new else None

@@ -28,6 +28,9 @@ STEADY_S = 30.0
 
 REENTRY_DOUBLINGS_MAX = 5
 
+LATE_SHARE = 0.75
+"""Of the contact window: answers that always take longer leave too little of it to act in."""
+
 
 def silence_s(peer: Peer | None, member: Member, active: float) -> float:
     """Our active time since its last frame; for ever if it is not known."""
@@ -45,7 +48,7 @@ def suspicion_s(settings: Settings, me: Member, peer: Peer | None, member: Membe
 
 def look_at_answers(settings: Settings, peer: Peer, now: float, active: float) -> None:
     """Note since when the answers of this peer have been late."""
-    if now - peer.echoed < settings.contact_window_s:
+    if now - peer.echoed < LATE_SHARE * settings.contact_window_s:
         peer.late_since = math.inf
     else:
         peer.late_since = min(peer.late_since, active)
@@ -53,7 +56,8 @@ def look_at_answers(settings: Settings, peer: Peer, now: float, active: float) -
 
 def is_late(settings: Settings, peer: Peer, active: float) -> bool:
     """For as long as it takes to be given up for silence: a shorter trouble must not move tasks."""
-    return active - peer.late_since >= settings.suspicion_s + settings.grace_s - settings.contact_window_s
+    given_up_s = settings.suspicion_s + settings.grace_s
+    return active - peer.late_since >= given_up_s - LATE_SHARE * settings.contact_window_s
 
 
 def may_accuse(in_play: frozenset[Member], late: frozenset[Member]) -> bool:

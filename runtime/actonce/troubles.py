@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actonce.engine import Engine
+from actonce.standing_in import declared
 from actonce_crdt import stamp_wall_s
 
 DENIAL_S = 10.0
@@ -20,6 +21,7 @@ def troubles(engine: Engine) -> Iterator[str]:
         yield from minority(engine)
     yield from names(engine)
     yield from clocks(engine)
+    yield from placements(engine)
 
 
 def minority(engine: Engine) -> Iterator[str]:
@@ -57,6 +59,22 @@ def clocks(engine: Engine) -> Iterator[str]:
             yield (
                 f"stamps of {author} are {about(ahead_s)} ahead of our clock: set the clock that is wrong (NTP), and "
                 "restart the replica on that host"
+            )
+
+
+def placements(engine: Engine) -> Iterator[str]:
+    """A region that nobody is in; a kind that replicas place differently."""
+    members = engine.membership.in_play()
+    for kind, spec in sorted(engine.agent.tasks.items()):
+        found = declared(engine.membership, kind)
+        if len(found) > 1:
+            ways = " and ".join(map(str, found))
+            yield f"replicas place {kind!r} as {ways}: only tasks with one owner by both run; upgrade all of them"
+        region = spec.placement.region
+        if region and all(member.traits.region != region for member in members):
+            yield (
+                f"no replica in region {region!r}, home of {kind!r}: others stand in after "
+                f"{spec.stand_in_after_s:g} s; start one with --region {region}"
             )
 
 

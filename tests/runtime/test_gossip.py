@@ -9,8 +9,9 @@ from actonce.context import Context
 from actonce.gossip import PEERS_MAX
 from actonce.lines import CHUNK_BYTES
 from actonce.messages import Ask, Chunk, Push, encode
+from actonce.ownership import View
 from actonce.settings import PAYLOAD_BYTES_MAX
-from actonce_transports import FRAME_BYTES_MAX, Identity
+from actonce_transports import FRAME_BYTES_MAX, End, Identity
 
 from .lab import Lab, run, turns
 
@@ -196,5 +197,22 @@ def test_an_idle_mesh_says_little() -> None:
         per_link_and_s = (lab.network.frames - before) / 10 / 6
         assert per_link_and_s <= 1.2 / lab.settings.heartbeat_s
         await turns()
+
+    run(scenario)
+
+
+def test_a_link_that_comes_up_while_we_notice_that_we_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulator, seeds 1684 and others: to settle anew is announced on all links, this one included."""
+
+    async def scenario() -> None:
+        lab = await lab_of("ab")
+        a, b = lab.engine("a"), lab.engine("b")
+        link = a.gossip.lines["b"].link
+        a.gossip.link_down(link, End.LOST)
+        del a.membership.peers["b"]
+        a.membership.view = View(a.membership.view.number, frozenset({a.me}))
+        monkeypatch.setattr(a.membership, "look", lambda now: a.gossip.announce())
+        a.gossip.link_up(link)
+        assert a.membership.peers["b"].member == b.me
 
     run(scenario)

@@ -377,3 +377,15 @@ def test_the_presets_keep_the_inequality_with_something_to_spare() -> None:
         return settings.suspicion_s + settings.grace_s - window_s
 
     assert slack_s(LAN) > LAN.tick_s
+
+
+def test_who_slept_while_it_was_cut_off_alone_settles_anew() -> None:
+    """Simulator, seed 2427: it needed nobody's promise, and the others had taken its tasks over."""
+    replica = mesh(B)
+    replica.run(LAN.suspicion_s + 2 * LAN.tick_s)
+    assert replica.it.view.members == {A}
+    assert replica.acts()
+    replica.now += 5.0
+    replica.it.look(replica.now)
+    assert replica.unsettled == 1
+    assert not replica.acts()

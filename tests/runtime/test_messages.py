@@ -31,10 +31,11 @@ times = st.floats(allow_nan=False)
 members = st.frozensets(st.builds(Member, st.text("abc0-", min_size=1, max_size=5), counts), max_size=4)
 parts = st.binary(min_size=1)
 digests = st.binary(min_size=16, max_size=16)
+flags = st.booleans()
 names = st.lists(st.text("abc", max_size=5), max_size=3).map(tuple)
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Heartbeat, times, times, counts, digests, st.dictionaries(counts, counts), counts, counts, names),
-    st.builds(Announce, st.builds(View, counts, members, members), st.booleans(), st.booleans(), members, names),
+    st.builds(Announce, st.builds(View, counts, members, members), flags, flags, flags, members, names),
     st.builds(Push, st.binary()),
     st.builds(Ack, counts),
     st.builds(Ask, st.binary()),

@@ -1,8 +1,11 @@
 """What a person has to look into is named, with what to do; and no longer once it is over."""
 
+from dataclasses import replace
+
 import pytest
 
 from actonce.agent import Agent
+from actonce.placement import Traits
 from actonce.settings import LAN
 from actonce.troubles import DENIAL_S, troubles
 
@@ -103,5 +106,39 @@ def test_two_live_replicas_with_one_name_are_named_while_it_lasts() -> None:
         assert len(list(troubles(engine))) == 1
         await lab.until(lambda: False, DENIAL_S + 1)
         assert list(troubles(engine)) == []
+
+    run(scenario)
+
+
+def test_a_region_that_nobody_is_in() -> None:
+    def regional() -> Agent:
+        agent = an_agent()
+
+        @agent.task("report", placement="region=eu", stand_in_after="20s")
+        async def report(ctx: object, payload: object) -> None: ...
+
+        return agent
+
+    async def scenario() -> None:
+        lab = Lab(regional(), "ab")
+        lab.nodes["b"].traits = Traits(region="eu")
+        await lab.form()
+        assert [list(troubles(engine)) for engine in lab.live()] == [[], []]
+        await lab.leave("b")
+        await lab.sure(lambda: len(lab.engine("a").membership.view.members) == 1)
+        [fact] = troubles(lab.engine("a"))
+        assert fact.startswith("no replica in region 'eu', home of 'report': others stand in after 20 s; start one")
+
+    run(scenario)
+
+
+def test_a_kind_that_replicas_place_differently() -> None:
+    async def scenario() -> None:
+        lab = await formed("ab")
+        peer = lab.engine("a").membership.peers["b"]
+        assert peer.about is not None
+        peer.about = replace(peer.about, kinds={"noop": "primary"})
+        [fact] = troubles(lab.engine("a"))
+        assert fact.startswith("replicas place 'noop' as primary and spread: only tasks with one owner by both run")
 
     run(scenario)

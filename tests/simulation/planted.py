@@ -19,6 +19,7 @@ import pytest
 import actonce.claims
 import actonce.engine
 import actonce.membership
+import actonce.suspicion
 import actonce_crdt.document
 from actonce.agent import Agent
 from actonce.context import Context
@@ -34,14 +35,14 @@ from actonce.peers import Peer
 from actonce.performing import Effect
 from actonce.readiness import Readiness
 from actonce.routes import Routes
-from actonce.running import Gate
+from actonce.running import Gate, Run
 from actonce.settings import Settings
 from actonce.settling import Settled
 from actonce.sim.cluster import Cluster, Feed, FeedSink
 from actonce.sim.plan import Mix
 from actonce.sim.run import Scenario, Work, run_seed
 from actonce.sim.world import SimWorld
-from actonce_crdt import Change, Claim, Document, Json, UpdateGap, task
+from actonce_crdt import Change, Claim, Document, Intent, Json, UpdateGap, task
 from actonce_crdt.updates import Limits, ParsedUpdate, _read_chains, parse_update
 from actonce_crdt.wire import Cursor
 
@@ -290,10 +291,24 @@ def admission_not_needed(patch: Patch) -> None:
     patch.setattr(Membership, "_may_have_acted_alone", lambda self, member, gone: False)
     # Two younger rules would hide it in the same place: who slept alone settles anew, who is late is accused.
     patch.setattr(Membership, "_is_cut_off_alone", lambda self: False)
-    patch.setattr(actonce.membership, "may_accuse", lambda in_play, late: False)
+    patch.setattr(actonce.suspicion, "may_accuse", lambda in_play, late: False)
 
 
 # Effects
+
+
+def intent_not_adopted(patch: Patch) -> None:
+    """A survivor sends what a dead replica intended, though others may not have read that it was intended."""
+
+    def adopt(self: Outbox, run: Run, key: str, intent: Intent, reply: Callable[[Any], None]) -> None:
+        reply(self._settle(run, intent))
+
+    patch.setattr(Outbox, "_adopt", adopt)
+
+
+def settled_on_any_word(patch: Patch) -> None:
+    """Whoever says that it is settled is believed, though those that it needs may not have admitted it yet."""
+    patch.setattr(Peer, "vouches", property(lambda self: self.settled, lambda self, value: None), raising=False)
 
 
 def gate_open(patch: Patch) -> None:

@@ -62,7 +62,7 @@ AGAIN = "fenced, and posted again"
 BACK = "with fence"
 FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
     # name, seeds within which it is found, where, what the checkers say
-    ("gate_ignores_expiry", 2, CUT_OFF, f"{AGAIN}|{BACK}"),
+    ("gate_ignores_expiry", 4, CUT_OFF, f"{AGAIN}|{BACK}"),
     ("token_is_the_epoch", 3, TAKEN_OVER, BACK),
     ("session_ended_unwaited", 3, SIDES, f"{AGAIN}|{BACK}"),
     ("nothing_is_doubtful", 2, CUT_OFF, AGAIN),

@@ -24,10 +24,10 @@ Scenario = Callable[[int], Coroutine[Any, Any, Mesh]]
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
-async def killed_at(point: int) -> Mesh:
+async def killed_at(point: int, delay_s: float = 0.02) -> Mesh:
     """Two tasks of `b`, which is killed at the n-th thing that it does; it comes back after all is done."""
     mesh = Mesh(1, "abc", Plan(work_s=(0.0, 0.02)))
-    mesh.network.delay_s = (0.0002, 0.02)
+    mesh.network.delay_s = (0.0002, delay_s)
     await mesh.form()
     victim = mesh.world("b")
     victim.crash_at = victim.points + point
@@ -37,6 +37,11 @@ async def killed_at(point: int) -> Mesh:
     mesh.kill("b")
     assert await mesh.quiet(), mesh.story()
     return mesh
+
+
+async def killed_far_away(point: int) -> Mesh:
+    """The same on slow links."""
+    return await killed_at(point, 0.05)
 
 
 async def older_journal(seed: int) -> Mesh:
@@ -121,7 +126,7 @@ PLANTED: list[tuple[Patch, Scenario, range]] = [
     (no_settling, older_journal, range(3)),
     (a_first_view_of_oneself, cold_start, range(3)),
     (no_flush, killed_at, POINTS),
-    (no_acknowledgement_of_intents, killed_at, POINTS),
+    (no_acknowledgement_of_intents, killed_far_away, POINTS),
     (gossip_before_journal, killed_at, range(1, 5)),
 ]
 
