@@ -234,7 +234,8 @@ class Membership:
         for member in (self.view.members | self.view.lingering) - {self.me}:
             peer = self.peers.get(member.name)
             # One that never admitted us has promised nothing that it could be late with.
-            if peer is not None and peer.member == member and peer.promises(self.me):
+            heard = self._silence(member) < self.settings.suspicion_s
+            if heard and peer is not None and peer.member == member and peer.promises(self.me):
                 suspicion.look_at_answers(self.settings, peer, now, self._active)
                 if suspicion.is_late(self.settings, peer, self._active):
                     late.add(member)

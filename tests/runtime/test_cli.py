@@ -233,6 +233,7 @@ async def test_orders(asked: Asked) -> None:
         await later.result(WAIT_S)
 
 
+@pytest.mark.anyio
 async def test_what_a_replica_shows_of_its_quotas(asked: Asked) -> None:
     await (await asked.replica.submit("spend", 9)).result(WAIT_S)
     facts = await asked.json("quota")
