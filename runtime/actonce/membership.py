@@ -19,7 +19,7 @@ from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View, in_play, required
 from actonce.peers import About, Peer
 from actonce.settings import Settings
-from actonce.settling import Settled, Waited, try_settle
+from actonce.settling import Settled, Waited, may_have_acted_alone, try_settle
 
 HEARD_NUMBER_MAX = 2**48
 """A faulty peer that announces a higher number must not drive ours beyond what others accept."""
@@ -257,16 +257,8 @@ class Membership:
         self._change((self.view.members | known) - gone, lingering)
 
     def _may_have_acted_alone(self, member: Member, gone: frozenset[Member]) -> bool:
-        """Whether a member that we lose had not admitted us: what it did last, nobody who is left need have read."""
-        peer = self.peers.get(member.name)
-        if peer is None or peer.member != member:
-            return False
-        if peer.view is None:  # we know it from others only: with the last of them goes the last who could tell
-            rest = [self.peers.get(other.name) for other in self.view.members - gone - self._dead - {self.me}]
-            return all(other is None or other.view is None for other in rest)
-        if self.me in peer.view.members:
-            return False
-        return not (peer.view.members & self.in_play()) - gone - self._dead
+        lost = gone | self._dead
+        return may_have_acted_alone(self.me, member, self.peers, self.view.members - lost, self.in_play() - lost)
 
     def _know(self, member: Member) -> bool:
         """Start to count its silence, if we never heard of it. False if we know a later incarnation."""

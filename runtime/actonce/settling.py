@@ -7,10 +7,10 @@ same holds when A did not die but slept, long enough for B to give it up: sleepi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from actonce.ownership import View
+from actonce.ownership import Member, View
 from actonce.peers import Peer
 
 
@@ -56,3 +56,19 @@ def try_settle(
     if reunion - {me} <= synced.keys() and (synced or waited is not Waited.NOT):
         return Settled.REUNION
     return Settled.ALONE if waited is Waited.ENOUGH else None
+
+
+def may_have_acted_alone(
+    me: Member, member: Member, peers: Mapping[str, Peer], members: frozenset[Member], in_play: frozenset[Member]
+) -> bool:
+    """Whether a member that we lose had not admitted us: what it did last, nobody who is left need have read.
+
+    `members` of our view and those `in_play` are who is left.
+    """
+    peer = peers.get(member.name)
+    if peer is None or peer.member != member:
+        return False
+    if peer.view is None:  # we know it from others only: with the last of them goes the last who could tell
+        rest = [peers.get(other.name) for other in members - {me}]
+        return all(other is None or other.view is None for other in rest)
+    return me not in peer.view.members and not peer.view.members & in_play
