@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from actonce.settings import LAN
 from actonce.sim import run as sim_run
 from actonce.sim.elections import Operation, is_linearizable
 from actonce.sim.plan import Burst, Crash, DropLink, Mix, OneWay, Partition, Plan, SlowDisk, Wipe, to_json
@@ -80,8 +81,9 @@ RESTART = Hunt(
     scenario(6.0, 2, (0.1, 0.1), connect_s=2.0), (*TURN, *apart("bc", at=0.3, for_s=1.96), Crash(2.25, "b", 0.05))
 )
 LOSS = (DropLink(2.24, "b", "c"), Crash(2.25, "b", 0.05))
-SLOW_RESTART = Hunt(
-    RESTART.scenario, (*TURN, *apart("bc", at=0.3, for_s=1.96), SlowDisk(1.3, "b", 4.0, 0.96), *LOSS)
+SLOW_RESTART = Hunt(  # with slots to spare: the oldest tasks, which wait for the end of a's lease, are asked for first
+    replace(RESTART.scenario, settings=replace(LAN, slots=64)),
+    (*TURN[:-1], Burst(1.6, 40), *apart("bc", at=0.3, for_s=1.96), SlowDisk(1.3, "b", 4.0, 0.96), *LOSS),
 )
 WIPED = Hunt(RESTART.scenario, (*TURN, *apart("bc", at=0.3, for_s=1.96), Wipe(2.25, "b", 0.05)))
 DOUBLE = "needs a majority|after epoch|was decided for|never decided|write-once"
