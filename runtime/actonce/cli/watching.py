@@ -13,7 +13,7 @@ from actonce import reporting
 from actonce.cli.screen import Screen
 from actonce.cli.stopping import Stop
 from actonce.engine import Engine
-from actonce.errors import ConfigError
+from actonce.errors import ConfigError, ReplicaFailed
 from actonce.replica import Replica
 
 LOOK_S = 0.5
@@ -109,10 +109,13 @@ def _check_denials(found: Look, join: tuple[str, ...]) -> None:
 
 
 async def watch_leaving(replica: Replica, screen: Screen) -> None:
-    """Tell what the replica waits for while it drains. Ends by cancellation."""
+    """Tell what the replica waits for while it drains. Ends by cancellation, or when there is no replica to look at."""
     last: list[str] | None = None
     while True:
-        running = await replica.inspect(lambda engine: sorted(engine.executor.running))
+        try:
+            running = await replica.inspect(lambda engine: sorted(engine.executor.running))
+        except ReplicaFailed:  # it ended while we looked: whether it failed is said where it was entered
+            return
         if running != last:
             last = running
             named = ", ".join(running[:NAMED_MAX]) + (", ..." if len(running) > NAMED_MAX else "")
