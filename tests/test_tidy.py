@@ -43,7 +43,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
     ("children", "orders", "scheduler", "steps"),
-    ("context", "desk", "engine", "job", "patience", "performing", "spending", "stepping"),
+    ("context", "desk", "engine", "job", "patience", "performing", "spending", "stepping", "views"),
     ("edge", "quota_report"),
     ("election_report", "http_api", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
