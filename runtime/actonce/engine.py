@@ -25,6 +25,7 @@ from actonce.journal import Recovered
 from actonce.ledger import Ledger
 from actonce.majority import Majority
 from actonce.membership import Membership
+from actonce.memory import Memory
 from actonce.messages import Announce, Want, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
@@ -120,10 +121,12 @@ class Engine:
 
     def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
         world, agent, settings = self.world, self.agent, self.settings
+        self.memory = Memory(self.ledger, self.me.name, self.about.journal)
         self.executor = Executor(
             *(world, settings, agent, self.me, self.ledger, self.guards, self.poison),
             perform=lambda run: perform(self.desk, run),
             when_safe=lambda run, reply: self.outbox.when_safe(run, reply),
+            remember=lambda run: self.memory.write(run.writes, run.task),
             on_free=self.wake,
         )
         parts = (world, self.ledger, self.membership, self.executor, self.guards, self.poison)
@@ -163,7 +166,7 @@ class Engine:
 
     def _make_desk(self) -> Desk:
         steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
-        acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas)
+        acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas, self.memory)
         return Desk(self.world, self.settings, self.agent, self.gate, *acting)
 
     def _make_quotas(self, journal: str) -> Quotas:

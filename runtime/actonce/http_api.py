@@ -15,11 +15,13 @@ from typing import Any
 
 import anyio
 
-from actonce import election_report, quota_report, reporting
+from actonce import election_report, http_memory, quota_report, reporting
 from actonce.engine import Engine
 from actonce.errors import (
     ActonceError,
     KeyReused,
+    MemoryFull,
+    MemoryInvalid,
     NoSuchTask,
     PayloadInvalid,
     RosterRefused,
@@ -36,8 +38,9 @@ ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 ROSTER_WAIT_S = 10.0
 PAGES = (
-    "GET /status, /tasks, /posts, /schedules, /quota, /explain/TASK, /result/TASK, /roster, /healthz, /readyz; "
-    "POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster, /quota/found"
+    "GET /status, /tasks, /posts, /schedules, /quota, /memory, /memory/NAME, /explain/TASK, /result/TASK, /roster, "
+    "/healthz, /readyz; "
+    "POST /memory/NAME, /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster, /quota/found"
 )
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -85,6 +88,10 @@ class HttpApi:
                 return await self._result(task, request.query.get("wait", "0"))
             case "GET", ["roster"]:
                 return _answer(200, election_report.roster_facts(self._engine))
+            case "GET", ["memory", *name]:
+                return _answer(*http_memory.look(self._engine, "".join(name), request.query, _limit(request)))
+            case "POST", ["memory", name]:
+                return await self._remember(request, name)
             case "POST", ["quota", "found"]:
                 return self._found(request)
             case "POST", ["submit"]:
@@ -167,6 +174,18 @@ class HttpApi:
         except (ValueError, RecursionError) as error:
             return _error(400, f"the body is not JSON: {error}")
         return _error(409, refusal) if refusal is not None else _answer(200, election_report.roster_facts(self._engine))
+
+    async def _remember(self, request: HttpRequest, name: str) -> HttpResponse:
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        limit_s = self._engine.settings.submit_timeout_s
+        try:
+            word: str = await _wait(partial(http_memory.order, self._engine, name, request.body), limit_s)
+        except TimeoutError:
+            return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: look, and tell it again")
+        except (MemoryInvalid, MemoryFull) as error:
+            return _error(400, str(error))
+        return _answer(200, {"name": name, "state": word})
 
     async def _order(self, request: HttpRequest, order: str, task: str) -> HttpResponse:
         if not request.headers.get("content-type", "").startswith("application/json"):
