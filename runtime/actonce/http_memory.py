@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +22,6 @@ def look(engine: Engine, name: str, query: Mapping[str, str], limit: int) -> tup
     state, now_ms = engine.ledger.state, int(engine.world.wall() * 1000)
     if not name:
         return 200, memory_report.names(state, query.get("prefix", ""), now_ms, limit)
-    name = urllib.parse.unquote(name)
     found = memory_report.history(state, name) if "history" in query else memory_report.recall(state, name, now_ms)
     return (200, found) if found else (404, {"error": f"nothing is remembered under {name!r}"})
 
@@ -34,7 +32,7 @@ def order(engine: Engine, name: str, body: bytes, reply: Callable[[str], None]) 
     Raises:
         MemoryInvalid, MemoryFull: refused; nothing was written.
     """
-    name = check_text("the name", urllib.parse.unquote(name), NAME_BYTES_MAX)
+    name = check_text("the name", name, NAME_BYTES_MAX)
     put = _read(engine, name, _parse(body))
     engine.memory.check([put])
     clock = engine.memory.write([put], "")
