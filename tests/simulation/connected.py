@@ -25,22 +25,24 @@ import anyio
 from actonce.agent import Agent
 from actonce.context import Context
 from actonce.settings import LAN
-from actonce.sim.cluster import Feed, FeedSink, simulate
+from actonce.sim.cluster import Feed, simulate
 from actonce.sim.plan import Mix, Plan, to_json
 from actonce.sim.run import MakeAgent, Outcome, Run, Scenario, Work
 from actonce.sim.world import SimWorld
 from actonce_crdt import Json
 
-from .planted import only
+from .planted import TRAVEL_S, ConnectingSink, only
 
 FAULTS = {"Crash": 5, "Pause": 4, "Suspend": 2, "Leave": 3, "Join": 3, "Burst": 1, "Skew": 1, "Drift": 1, "SlowDisk": 1}
 MIX = Mix(pause_s=(0.05, 3.5), down_s=(0.0, 2.5))
 SECONDS = 5.0
-TASKS = 12
+TASKS = 16
 SLOTS = (2, 8, 32)
 LARGEST = (2, 3, 4, 5, 7)
-DELAYS_S = ((0.0002, 0.005), (0.005, 0.08))
+DELAYS_S = ((0.0002, 0.005), (0.005, 0.08), (0.02, 0.2))
 WORK_S = (0.02, 0.1, 0.5, 2.0)
+CONNECT_S = (0.02, 0.2, 1.0)
+"""How long an effect whose intent is known waits, at most, before the gate."""
 
 
 def agent_maker(*, can_lookup: bool) -> MakeAgent:
@@ -48,7 +50,8 @@ def agent_maker(*, can_lookup: bool) -> MakeAgent:
 
     def make(world: SimWorld, feed: Feed) -> Agent:
         agent = Agent("kevin")
-        agent.sink("room", FeedSink(feed, world, can_lookup=can_lookup))
+        agent.sink("room", ConnectingSink(feed, world, can_lookup=can_lookup))
+        feed.delay_s = TRAVEL_S
 
         @agent.task("reply")
         async def reply(ctx: Context, payload: dict[str, Any]) -> Any:
@@ -57,7 +60,7 @@ def agent_maker(*, can_lookup: bool) -> MakeAgent:
             else:
                 await anyio.sleep(world.rng.uniform(0.0, payload["work_s"]))
             for part in range(payload["posts"]):
-                await ctx.post("room", {"n": payload["n"], "part": part})
+                await ctx.post("room", {"n": payload["n"], "part": part, "connect_s": payload["connect_s"]})
             return payload["n"]
 
         return agent
@@ -66,7 +69,8 @@ def agent_maker(*, can_lookup: bool) -> MakeAgent:
 
 
 def payload(number: int) -> Json:
-    return {"n": number, "work_s": WORK_S[number % len(WORK_S)], "posts": 1 + (number % 5 == 0)}
+    connect_s = CONNECT_S[number % len(CONNECT_S)]
+    return {"n": number, "work_s": WORK_S[number % len(WORK_S)], "connect_s": connect_s, "posts": 1 + (number % 5 == 0)}
 
 
 def scenario(seed: int) -> Scenario:

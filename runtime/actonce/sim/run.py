@@ -185,6 +185,8 @@ class Run:
 
     def _finished(self) -> bool:
         engines = self.cluster.live()
+        if len(engines) < sum(node.world is not None for node in self.cluster.nodes.values()):
+            return False  # one that was leaving when all was healed comes back
         written = all(engine.ledger.durable_clock == engine.ledger.next_clock for engine in engines)
         return written and all(not engine.claims.open for engine in engines) and self.cluster.converged()
 

@@ -1,0 +1,57 @@
+"""Bad days without a cut (`connected.py`): nothing is lost, nothing is doubled; and the evidence can fail.
+
+`CONNECTED_SEEDS=10000 pytest tests/simulation/test_connected.py`, or `python -m tests.simulation.connected` in parts.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from actonce.sim.plan import Crash, Join, Plan
+
+from . import connected, planted
+from .mesh import run
+
+FEW_SEEDS = 12
+SEEDS = int(os.environ.get("CONNECTED_SEEDS", FEW_SEEDS))
+STRIDE = 4
+
+
+@pytest.mark.parametrize("first", range(1, STRIDE + 1))
+def test_nothing_is_lost_and_nothing_is_doubled(first: int) -> None:
+    found: list[str] = []
+    totals = connected.run_days(range(first, SEEDS + 1, STRIDE), found.append)
+    assert found == [], totals
+    assert sum(totals[name]["posts"] for name in ("asked", "unasked") if totals[name]) > 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "seeds"),
+    [
+        ("settled_at_once", range(1, 13)),
+        ("doubt_not_asked", range(1, 13)),
+        ("intent_not_acknowledged", range(1, 13)),
+        ("promise_not_needed", range(1, 13)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_fault_is_found(fault: str, seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    getattr(planted, fault)(monkeypatch)
+    for seed in seeds:
+        found: list[str] = []
+        connected.run_days(range(seed, seed + 1), found.append)
+        if found:
+            return
+    pytest.fail(f"{fault} was not found in {len(seeds)} seeds")
+
+
+JOINED_A_RESTART: Plan = (Crash(0.5, "a", 0.4), Join(0.6, "b"))
+"""b, on an empty journal, is linked to a while a restarts: neither may wait for the other's word for ever."""
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_a_joiner_meets_a_restart(seed: int) -> None:
+    outcome, counts = run(connected.one_day, seed, JOINED_A_RESTART)
+    assert connected.violations(outcome, counts) == []
