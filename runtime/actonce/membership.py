@@ -278,9 +278,9 @@ class Membership:
         """Settle if we can; once settled, admit whoever is settled and synced with us."""
         if self.settled is None:
             waited = self._waited(now - self._started)
-            self.settled = try_settle(
-                self.me.name, self._last, self._new, self.peers.values(), self._started, waited
-            )
+            # Whoever said goodbye before it admitted us has no view with us on its disk: it could come back alone.
+            alive = [peer for peer in self.peers.values() if peer.member not in self._dead]
+            self.settled = try_settle(self.me.name, self._last, self._new, alive, self._started, waited)
             if self.settled is None:
                 return
             self._note(f"settled: {self.settled.value}")
