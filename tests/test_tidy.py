@@ -35,7 +35,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("locks",),
     ("envelopes", "journal", "messages", "settings", "world"),
     ("complaints", "limits"),
-    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks"),
+    ("agent", "http_sink", "http_stream", "loading", "matrix", "schedule", "sinks"),
     ("asking", "ledger", "peers", "pool", "running", "sharing"),
     ("escrow",),
     ("cooling", "slots"),

@@ -174,7 +174,7 @@ class Sending:
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         if event == "connection.connect_tcp.started":
             self.reused = False
-        elif event in (HEADERS_BEGIN, BODY_BEGINS) and info["request"].method == b"POST":
+        elif event in (HEADERS_BEGIN, BODY_BEGINS) and info["request"].method in (b"POST", b"PUT"):
             self._gate()
             self.body_began = event == BODY_BEGINS
 
