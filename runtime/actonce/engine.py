@@ -7,27 +7,26 @@ submissions. Whatever a part needs to remember, it keeps itself; the engine keep
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 
 from actonce.agent import Agent
 from actonce.children import Children
 from actonce.claims import Claims
-from actonce.deaths import Deaths
 from actonce.desk import Desk
 from actonce.electorate import Electorate
-from actonce.errors import ActonceError, NameTaken, ReplicaFailed
+from actonce.errors import ActonceError, ReplicaFailed
 from actonce.executor import Executor
 from actonce.fenced import Fenced
 from actonce.gossip import Gossip
 from actonce.guards import Available, Guards
 from actonce.inbox import Inbox
-from actonce.journal import Recovered, Row
+from actonce.journal import Recovered
 from actonce.ledger import Ledger
+from actonce.listening import Listeners
 from actonce.majority import Majority
 from actonce.membership import Membership
-from actonce.messages import Announce, Want, pack_view, unpack_view
+from actonce.messages import Announce, Want, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
 from actonce.ownership import Member, View
@@ -41,6 +40,7 @@ from actonce.scheduler import Scheduler
 from actonce.settings import Settings
 from actonce.settling import Settled
 from actonce.steps import Steps
+from actonce.views import Views
 from actonce.voting import Voting
 from actonce.world import Cancel, World
 from actonce_crdt import Claim, CrdtError
@@ -83,10 +83,6 @@ class Engine:
         self.world, self.agent, self.settings = world, agent, settings
         self.me = Member(name, recovered.incarnation, traits)
         self.notes: deque[tuple[float, str]] = deque(maxlen=NOTES_MAX)
-        self.denials: dict[str, str] = {}
-        """Address -> why the replica there last refused us."""
-        self.denied_at: dict[str, float] = {}
-        """Address -> when, on our clock. It is dialed again and again, so an old denial is over."""
         self.gate = Gate(world.now)
         self._guarded = any(self._needs_grants(kind) for kind in agent.tasks)
         self._on_failed = on_failed
@@ -110,7 +106,7 @@ class Engine:
             new=new and recovered.new,
             now=world.now(),
             on_view=self._view_changed,
-            on_unsettled=self._unsettled_again,
+            on_unsettled=lambda: self.views.unsettled(),
             note=self.note,
         )
         self.guards = self._make_guards(recovered.journal_id, roster)
@@ -119,7 +115,8 @@ class Engine:
         self._make_hands(perform)
         self.gossip = self._make_gossip()
         self.routes = Routes(world, settings, Identity(name, self.about.encode()), self.gossip, self.note)
-        self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
+        parts = (world, self.membership, self.gossip, self.gate)
+        self.views = Views(*parts, wake=self.wake, note=self.note, fail=self.fail)
         self._recovered = recovered
 
     def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
@@ -137,6 +134,7 @@ class Engine:
         self.orders = Orders(self.ledger, self.membership, self.inbox)
         self.scheduler = Scheduler(world, agent, self.ledger, self.membership, self.inbox, self.note)
         self.desk = self._make_desk()
+        self.listeners = Listeners(self.desk, self.me.name, agent.sources if self.about.kinds else {}, self.note)
 
     def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
         return About(
@@ -189,8 +187,8 @@ class Engine:
             free=lambda: self.claims.free,
             on_word=self._heard,
             on_contact=self.wake,
-            on_ended=self._ended,
-            on_denied=self._denied,
+            on_ended=lambda about, name: self.views.ended(about, name),
+            on_denied=lambda address, reason: self.views.denied(address, reason),
             on_failed=self.fail,
             on_want=self.quotas.heard,
             note=self.note,
@@ -220,6 +218,7 @@ class Engine:
     def stop(self) -> None:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
+        self.listeners.stop()
         self.poison.leaving(self.claims.open)
         self.quotas.part()
         if self.executor.idle:
@@ -229,6 +228,7 @@ class Engine:
     def drain(self, idle: Callable[[], None]) -> None:
         """Take no new work, and call `idle` when what runs here has ended. Others take over what waits."""
         self.claims.enabled = False
+        self.listeners.stop()
         self.executor.leave()
         self.fenced.leave()
         # Others may claim once they hear of it; so they must have heard before of what we claimed.
@@ -258,6 +258,7 @@ class Engine:
     def fail(self, error: ActonceError) -> None:
         """Stop acting on an error of our own."""
         self.gate.shut = True
+        self.listeners.stop()
         self.quotas.close()
         self._on_failed(error)
 
@@ -302,6 +303,7 @@ class Engine:
             self.scheduler.look()
             self.claims.pump()
         if self.membership.settled_durably:
+            self.listeners.begin()
             settled, self._wait_settled = self._wait_settled, []
             for reply in settled:
                 reply()
@@ -331,32 +333,14 @@ class Engine:
         self.wake()
 
     def _view_changed(self, view: View) -> None:
-        # In a later turn, so that entries written under the old view are on disk, and pushed, before the new view.
-        self._close_gate()
         if self.membership.settled is Settled.NEW:
             self.quotas.found()
-        self.world.call_soon(lambda: self._store_view(view))
+        self.views.changed(view)
 
     def _heard(self, word: Announce) -> None:
-        self._close_gate()
+        self.views.close_gate()
         if self.me in word.accused and self.claims.give_up():
             self.note("was removed from a view as too slow: gives up what it was doing")
-
-    def _close_gate(self) -> None:
-        self.gate.until = min(self.gate.until, self.membership.act_until())
-
-    def _store_view(self, view: View) -> None:
-        if view is self.membership.view:
-            self.world.journal.append([Row("view", pack_view(view))], lambda: self._view_durable(view))
-
-    def _unsettled_again(self) -> None:
-        self.gate.until = -math.inf
-        self.gossip.announce()  # before any heartbeat: nobody may settle on our word
-
-    def _view_durable(self, view: View) -> None:
-        self.membership.view_durable(view.number)
-        self.gossip.announce()
-        self.wake()
 
     def _needs_grants(self, kind: str) -> bool:
         spec = self.agent.tasks.get(kind)
@@ -369,30 +353,3 @@ class Engine:
         self.poison.taken_over(task, claim)
         name, incarnation = claim.claimant
         self.note(f"takes {task} over from {name} (incarnation {incarnation}, epoch {claim.epoch})")
-
-    def _ended(self, about: About, name: str) -> None:
-        self._deaths.ended(about, name)
-
-    def _is_linked(self, member: Member) -> bool:
-        peer = self.membership.peers.get(member.name)
-        return peer is None or peer.member != member or peer.linked
-
-    def _proved(self, member: Member, why: str) -> None:
-        self.membership.look(self.world.now())
-        self.membership.died(member, why)
-        self.wake()
-
-    def _refused(self, name: str) -> None:
-        self.membership.look(self.world.now())
-        self.membership.refused(name)
-        self.gossip.beat()  # others may be waiting for our confirmation
-        self.wake()
-
-    def _denied(self, address: str, reason: str) -> None:
-        self.denied_at[address] = self.world.now()
-        if self.denials.get(address) != reason:  # it is dialed, and says so, again and again
-            self.denials[address] = reason
-            self.note(f"{address} refused us: {reason}")
-        # A newcomer gives way. Who is at work already does not stop because somebody else took its name elsewhere.
-        if reason.startswith("name taken:") and self.membership.view.members <= {self.me}:
-            self.fail(NameTaken(f"{address} says: {reason}. Choose another --name, or stop the other replica."))

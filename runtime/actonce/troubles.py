@@ -22,6 +22,7 @@ def troubles(engine: Engine) -> Iterator[str]:
     yield from names(engine)
     yield from clocks(engine)
     yield from placements(engine)
+    yield from engine.listeners.troubles()
 
 
 def minority(engine: Engine) -> Iterator[str]:
@@ -41,8 +42,8 @@ def minority(engine: Engine) -> Iterator[str]:
 def names(engine: Engine) -> Iterator[str]:
     """Another live replica has our name, or somebody's whom we are linked with."""
     now = engine.world.now()
-    for address, reason in sorted(engine.denials.items()):
-        if reason.startswith("name taken") and now - engine.denied_at.get(address, now) < DENIAL_S:
+    for address, reason in sorted(engine.views.denials.items()):
+        if reason.startswith("name taken") and now - engine.views.denied_at.get(address, now) < DENIAL_S:
             yield f"{address} refuses us: {reason}; stop one of the two, or give it another --name and --data"
 
 

@@ -174,7 +174,7 @@ def test_a_denial_is_noted_once() -> None:
         for _ in range(3):
             engine.gossip.dial_failed("x", _denied(), "wrong secret")
         assert [text for _, text in engine.notes if "secret" in text] == ["x refused us: wrong secret"]
-        assert engine.denials == {"x": "wrong secret"}
+        assert engine.views.denials == {"x": "wrong secret"}
 
     run(scenario)
 

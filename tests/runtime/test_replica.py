@@ -146,7 +146,7 @@ async def test_a_wrong_secret_is_noted_and_joins_nothing(tmp_path: Path) -> None
         replica(work, tmp_path, secret=b"right" * 8) as first,
         replica(work, tmp_path, "b", secret=b"wrong" * 8, join=[first.address]) as second,
     ):
-        await sees(second, lambda engine: "secret" in engine.denials.get(first.address, ""))
+        await sees(second, lambda engine: "secret" in engine.views.denials.get(first.address, ""))
         assert await second.inspect(lambda engine: not engine.gossip.lines)
         assert await first.inspect(lambda engine: not engine.gossip.lines)
 
@@ -165,7 +165,7 @@ async def test_another_agent_is_refused(tmp_path: Path) -> None:
         replica(Work("kevin"), tmp_path) as first,
         replica(Work("ada"), tmp_path, "b", join=[first.address]) as second,
     ):
-        await sees(second, lambda engine: "'kevin'" in engine.denials.get(first.address, ""))
+        await sees(second, lambda engine: "'kevin'" in engine.views.denials.get(first.address, ""))
 
 
 async def test_a_journal_in_use(tmp_path: Path) -> None:

@@ -99,10 +99,10 @@ def test_two_live_replicas_with_one_name_are_named_while_it_lasts() -> None:
     async def scenario() -> None:
         lab = await formed("ab")
         engine = lab.engine("a")
-        engine._denied("10.0.0.7:7420", "name taken: another live replica is called 'a'")
+        engine.views.denied("10.0.0.7:7420", "name taken: another live replica is called 'a'")
         [fact] = troubles(engine)
         assert fact.startswith("10.0.0.7:7420 refuses us: name taken: another live replica is called 'a'; stop one")
-        engine._denied("10.0.0.8:7420", "wrong secret")
+        engine.views.denied("10.0.0.8:7420", "wrong secret")
         assert len(list(troubles(engine))) == 1
         await lab.until(lambda: False, DENIAL_S + 1)
         assert list(troubles(engine)) == []

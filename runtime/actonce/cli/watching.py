@@ -53,7 +53,7 @@ async def watch(replica: Replica, screen: Screen, stop: Stop, join: tuple[str, .
             view=reporting.view_facts(membership.view),
             degraded=reporting.degraded(engine),
             linked=bool(engine.gossip.lines),
-            denials=dict(engine.denials),
+            denials=dict(engine.views.denials),
             status=reporting.status(engine) if screen.wants_status else None,
         )
 
