@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -38,19 +38,16 @@ MESSAGE, NOTICE, ENCRYPTED, MEMBER = "m.room.message", "m.notice", "m.room.encry
 WANTED = [MESSAGE, ENCRYPTED, MEMBER]
 
 
-class Message(TypedDict):
-    """What somebody else said in a room. JSON-like: it can be a payload as it is."""
+Message = dict[str, Any]
+"""What somebody else said in a room; JSON-like, so that it can be a payload as it is.
 
-    room: str
-    id: str
-    """The event id: unique among all rooms of all servers."""
-    sender: str
-    at_ms: int
-    """Unix milliseconds, by the clock of the sender's server."""
-    type: str
-    """The msgtype: `m.text`, `m.image`, `m.emote`, ..."""
-    text: str
-    """The `body`: what a client without support for the type would show."""
+    room     id of the room
+    id       the event id: unique among all rooms of all servers, so it is what to submit as the key
+    sender   as `@alice:server`
+    at_ms    unix milliseconds, by the clock of the sender's server
+    type     the msgtype: `m.text`, `m.image`, `m.emote`, ...
+    text     the `body`: what a client shows that does not know the type
+"""
 
 
 class MatrixRooms:
@@ -176,7 +173,14 @@ class MatrixRooms:
             return None
         if not (is_id(event_id, "$") and is_id(sender, "@") and is_id(room, "!")) or self._is_old(at_ms):
             return None
-        return Message(room=room, id=str(event_id), sender=str(sender), at_ms=at_ms, type=plain(kind), text=plain(text))
+        return {
+            "room": room,
+            "id": event_id,
+            "sender": sender,
+            "at_ms": at_ms,
+            "type": plain(kind),
+            "text": plain(text),
+        }
 
     def _is_old(self, at_ms: int) -> bool:
         now_ms = self._server.answered_ms
