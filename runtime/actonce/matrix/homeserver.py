@@ -19,7 +19,9 @@ from actonce.http_stream import GateTransport
 
 API = "/_matrix/client/v3"
 ANSWER_BYTES_MAX = 32 * 1_048_576
-"""Of one answer. A longer one is an error; a sync of a hundred rooms has some hundred kilobytes."""
+"""Of what is asked for. A longer answer is an error; a sync of a hundred rooms has some hundred kilobytes."""
+SENT_BYTES_MAX = 65_536
+"""Of the answer to what was sent: an event id."""
 CHUNK_BYTES = 65_536
 ID_BYTES_MAX = 255
 ERROR_CHARS_MAX = 200
@@ -132,12 +134,13 @@ class Homeserver:
     async def _request(
         self, client: httpx.AsyncClient, what: str, method: str, path: str, **request: Any
     ) -> dict[str, Any]:
+        limit = SENT_BYTES_MAX if method == "PUT" else ANSWER_BYTES_MAX
         async with client.stream(method, f"{self.url}{API}{path}", **request) as response:
             answer = bytearray()
             async for chunk in response.aiter_raw(CHUNK_BYTES):
                 answer += chunk
-                if len(answer) > ANSWER_BYTES_MAX:
-                    raise MatrixError(f"{what}: an answer of more than {ANSWER_BYTES_MAX} bytes")
+                if len(answer) > limit:
+                    raise MatrixError(f"{what}: an answer of more than {limit} bytes")
             date = http_date(response.headers.get("Date", ""))
             self.answered_ms = None if date is None else date.timestamp() * 1000
             return understood(what, response.status_code, response.headers, bytes(answer))

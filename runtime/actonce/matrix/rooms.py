@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class MatrixRooms:
         self._since: str | None = None
         self._unreadable: set[str] = set()
 
-    async def messages(self, position: str | os.PathLike[str] | None = None) -> AsyncIterator[Message]:
+    async def messages(self, position: str | os.PathLike[str] | None = None) -> AsyncGenerator[Message, None]:
         """Each message; asking for the next one says that all before it are taken care of. Never ends.
 
         It begins with what comes from now on. Called again, it goes on where it was, so that a message that was not
