@@ -55,7 +55,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
 VIRTUAL_TIME = ("tests/simulation",)
 
 # Folders whose faults last in real time, and that look again and again whether something has come.
-REAL_FAULTS = ("tests/lab",)
+REAL_FAULTS = ("tests/lab", "tests/matrix")
 
 Rule = Callable[[Path], Iterator[str]]
 

@@ -49,8 +49,6 @@ rc_message: {fast}
 rc_login: {{address: {fast}, account: {fast}, failed_attempts: {fast}}}
 rc_registration: {fast}
 """
-"""All rate limits are off: how a limit is met is tested with scripted answers, and by `tests.matrix.limits`."""
-
 LOG = """
 version: 1
 formatters: {plain: {format: "%(asctime)s %(levelname)s %(name)s %(message)s"}}

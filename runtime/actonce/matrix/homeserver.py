@@ -95,17 +95,13 @@ class Homeserver:
         what, sending = f"{self.url}: PUT {unquote(path.rpartition('/')[0])}", Sending(gate)
         headers = {**self._headers, "Content-Type": "application/json"}
         request = {"headers": headers, "content": content, "extensions": {"trace": sending.trace}}
+
+        async def attempt(client: httpx.AsyncClient) -> dict[str, Any]:
+            return await self._request(client, what, "PUT", path, **request)
+
         try:
             with anyio.fail_after(timeout_s):
-                try:
-                    sending.reused = True
-                    return await self._request(self._one_client(), what, "PUT", path, **request)
-                except httpx.TransportError:
-                    # A kept connection may have died unseen. A second try is no double if at most headers have left.
-                    if sending.body_began or not sending.reused:
-                        raise
-                async with new_client() as fresh:
-                    return await self._request(fresh, what, "PUT", path, **request)
+                return await sending.sent(self._one_client(), new_client, attempt)
         except (httpx.TransportError, TimeoutError) as error:
             reason = f"{what}: {described(error)}"
             raise MatrixError(reason) if sending.body_began else NotSent(reason) from None
