@@ -35,7 +35,8 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("locks",),
     ("envelopes", "journal", "messages", "settings", "world"),
     ("complaints", "limits"),
-    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks"),
+    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks", "sources"),
+    ("matrix",),
     ("asking", "ledger", "memory", "peers", "pool", "running", "sharing"),
     ("escrow",),
     ("cooling", "slots"),
@@ -43,7 +44,10 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
     ("children", "orders", "scheduler", "steps"),
-    ("context", "desk", "engine", "job", "patience", "performing", "recall", "spending", "stepping", "views"),
+    (
+        "context", "desk", "engine", "job", "listening",
+        "patience", "performing", "recall", "spending", "stepping", "views",
+    ),
     ("edge", "memory_report", "quota_report"),
     ("election_report", "http_api", "http_memory", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
@@ -54,7 +58,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
 VIRTUAL_TIME = ("tests/simulation",)
 
 # Folders whose faults last in real time, and that look again and again whether something has come.
-REAL_FAULTS = ("tests/lab",)
+REAL_FAULTS = ("tests/lab", "tests/matrix")
 
 Rule = Callable[[Path], Iterator[str]]
 

@@ -25,6 +25,7 @@ from actonce.errors import (
     SinkUnknown,
     TaskFailed,
 )
+from actonce.listening import SourceContext
 from actonce.placement import Traits
 from actonce.replica import Handle, Replica
 from actonce.settings import LAN, LAPTOP, WAN, Settings
@@ -55,6 +56,7 @@ __all__ = [
     "Sink",
     "SinkRefused",
     "SinkUnknown",
+    "SourceContext",
     "Spend",
     "SyncContext",
     "TaskFailed",

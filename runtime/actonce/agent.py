@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from actonce.errors import ConfigError
 from actonce.limits import CALENDAR, REQUESTS, QuotaSpec, make_quota
@@ -14,6 +14,7 @@ from actonce.locks import LockService, parse_lock_url
 from actonce.placement import SPREAD, Placement, Way
 from actonce.schedule import Missed, Overlap, Rhythm, Schedule, check_rules, read_cron, read_every
 from actonce.sinks import Sink
+from actonce.sources import Source, check_async
 from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -69,6 +70,7 @@ class Agent:
     tasks: dict[str, TaskSpec] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
     quotas: dict[str, QuotaSpec] = field(default_factory=dict)
     locks: str | LockService | None = None
     """The lock service of fenced kinds, as a URL or ready-made: see `lock`."""
@@ -233,6 +235,32 @@ class Agent:
             return handler
 
         return register
+
+    @overload
+    def source(self, listen: Handler) -> Handler: ...
+
+    @overload
+    def source(self, *, name: str | None = None) -> Callable[[Handler], Handler]: ...
+
+    def source(self, listen: Handler | None = None, *, name: str | None = None) -> Any:
+        """Run the decorated `async def listen(ctx)` on every replica; it submits what it hears: `ctx.submit(...)`.
+
+        As `@agent.source`, or `@agent.source(name="room")`; the name is that of the function by default. Each replica
+        hears each message, and equal keys are one task. See `SourceContext`, and `listening` for how it is restarted.
+        """
+
+        def register(listen: Handler) -> Handler:
+            check_async("a source", listen)
+            self._check_source(named := name if name is not None else listen.__name__)
+            self.sources[named] = Source(named, listen)
+            return listen
+
+        return register if listen is None else register(listen)
+
+    def _check_source(self, name: object) -> None:
+        check_name("a source", name)
+        if name in self.sources:
+            raise ConfigError(f"source {name!r} is declared twice: give one of them another name")
 
     def sink(self, name: str, sink: Sink) -> Sink:
         """Let handlers post to `sink` as `ctx.post(name, body)`."""

@@ -23,6 +23,7 @@ from actonce.guards import Available, Guards
 from actonce.inbox import Inbox
 from actonce.journal import Recovered
 from actonce.ledger import Ledger
+from actonce.listening import Listeners
 from actonce.majority import Majority
 from actonce.membership import Membership
 from actonce.memory import Memory
@@ -136,6 +137,7 @@ class Engine:
         self.orders = Orders(self.ledger, self.membership, self.inbox)
         self.scheduler = Scheduler(world, agent, self.ledger, self.membership, self.inbox, self.note)
         self.desk = self._make_desk()
+        self.listeners = Listeners(self.desk, self.me.name, agent.sources if self.about.kinds else {}, self.note)
 
     def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
         return About(
@@ -219,6 +221,7 @@ class Engine:
     def stop(self) -> None:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
+        self.listeners.stop()
         self.poison.leaving(self.claims.open)
         self.quotas.part()
         if self.executor.idle:
@@ -228,6 +231,7 @@ class Engine:
     def drain(self, idle: Callable[[], None]) -> None:
         """Take no new work, and call `idle` when what runs here has ended. Others take over what waits."""
         self.claims.enabled = False
+        self.listeners.stop()
         self.executor.leave()
         self.fenced.leave()
         # Others may claim once they hear of it; so they must have heard before of what we claimed.
@@ -257,6 +261,7 @@ class Engine:
     def fail(self, error: ActonceError) -> None:
         """Stop acting on an error of our own."""
         self.gate.shut = True
+        self.listeners.stop()
         self.quotas.close()
         self._on_failed(error)
 
@@ -301,6 +306,7 @@ class Engine:
             self.scheduler.look()
             self.claims.pump()
         if self.membership.settled_durably:
+            self.listeners.begin()
             settled, self._wait_settled = self._wait_settled, []
             for reply in settled:
                 reply()

@@ -106,6 +106,7 @@ def status(engine: Engine) -> Facts:
         },
         "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
         "locks": engine.fenced.facts(),
+        "sources": engine.listeners.facts(),
         "gossip": dict(sorted(engine.gossip.counts.items())),
         "notes": [f"{moment(at)} {text}" for at, text in list(engine.notes)[-20:]],
     }

@@ -22,6 +22,7 @@ def troubles(engine: Engine) -> Iterator[str]:
     yield from names(engine)
     yield from clocks(engine)
     yield from placements(engine)
+    yield from engine.listeners.troubles()
 
 
 def minority(engine: Engine) -> Iterator[str]:

@@ -131,6 +131,7 @@ class Cluster:
         self.locks = LockStore(self._rng("locks"))
         self.nodes = {name: Node(name, Disk(self._rng(f"disk/{name}"))) for name in names}
         self._pids = 0
+        self._worlds: list[SimWorld] = []  # a dead process's handlers are not garbage: they stand still for ever
         self._gone: set[ProcessId] = set()
         self.history = History(self.loop.time)
         self.truth = Reachability(self.loop.time)
@@ -159,6 +160,7 @@ class Cluster:
         self._pids += 1
         rng = self._rng(f"world/{name}/{self._pids}")
         world = SimWorld(self.network, node.disk, name, rng, self._pids, self._gone.__contains__, self.locks)
+        self._worlds.append(world)
 
         def perform(desk: Desk, run: Run) -> Cancel:
             return world.hands.start(lambda: self._handle(world, desk, run))
