@@ -42,7 +42,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
-    ("children", "orders", "scheduler", "steps"),
+    ("children", "doubts", "orders", "scheduler", "steps"),
     ("context", "desk", "engine", "job", "patience", "performing", "spending", "stepping", "views"),
     ("edge", "quota_report"),
     ("election_report", "http_api", "replica", "reporting", "sim", "troubles"),

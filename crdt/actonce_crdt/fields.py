@@ -21,7 +21,9 @@ ACTS: Final = frozenset({"propose", "promise", "offer", "accept", "active"})
 VOTERS_MAX: Final = 64
 """Voters in one roster."""
 HOWS: Final = frozenset({"", "aside", "cancelled", "dropped", "skipped"})
-SETTLED: Final = frozenset({"found", "resent", "skipped", "open"})
+SETTLED: Final = frozenset({"sending", "open", "resend", "refused", "skipped", "posted", "resent", "found"})
+"""Of a doubt: about to be sent again; nobody knows; a person wants it sent again; surely not done; given up; a person
+says that it was done; done by sending it again; found done at the sink."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 

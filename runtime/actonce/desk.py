@@ -9,6 +9,7 @@ from typing import TypeVar
 from actonce.agent import Agent
 from actonce.asking import ask, wait
 from actonce.children import Children
+from actonce.doubts import Doubts
 from actonce.executor import Executor
 from actonce.inbox import Inbox
 from actonce.outbox import Outbox
@@ -27,7 +28,7 @@ def unwatched(what: str, run: Run, label: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the hands may use of a replica. From `outbox` to `quotas`: touched only inside `ask` and `tell`; but for the
+    """What the hands may use of a replica. From `outbox` to `doubts`: touched only inside `ask` and `tell`; but for the
     pools of `quotas`, which are touched over there only.
     """
 
@@ -41,6 +42,7 @@ class Desk:
     inbox: Inbox
     children: Children
     quotas: Quotas
+    doubts: Doubts
     watch: Callable[[str, Run, str], None] = unwatched
     """Told over at the hands what becomes of a step: "step begun", "step ran", "step finished", with its label."""
 
@@ -51,6 +53,14 @@ class Desk:
     async def wait(self, call: Callable[[Callable[[], None]], None]) -> None:
         """The same for an answer without content."""
         await wait(self.world.hands, call)
+
+    async def draw(self, cap_s: float) -> float:
+        """Some time below `cap_s`, from the randomness of the replica, which belongs to the engine's thread."""
+
+        def drawn(reply: Callable[[float], None]) -> None:
+            reply(self.world.rng.uniform(0.0, cap_s))
+
+        return await self.ask(drawn)
 
     def tell(self, call: Callable[[], None]) -> None:
         """Run `call` on the engine soon."""
