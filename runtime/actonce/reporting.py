@@ -182,7 +182,7 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
         name = task_state(engine, task, state)
         if len(rows) >= limit:
             break
-        if state.task is not None and (wanted in (None, name) or (wanted == "dead" and name in DEAD)):
+        if state.task is not None and wanted in (None, name):
             claim = state.claim
             why = _held(engine, state) or election_report.waits(engine, task, state)
             if asked := engine.doubts.of(task):
