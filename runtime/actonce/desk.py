@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from actonce.agent import Agent
 from actonce.asking import ask, wait
 from actonce.children import Children
 from actonce.doubts import Doubts
+from actonce.endpoints import Lines
 from actonce.executor import Executor
 from actonce.inbox import Inbox
 from actonce.outbox import Outbox
@@ -43,6 +44,8 @@ class Desk:
     children: Children
     quotas: Quotas
     doubts: Doubts
+    lines: Lines = field(default_factory=Lines)
+    """The ways to the sinks. Over there only."""
     watch: Callable[[str, Run, str], None] = unwatched
     """Told over at the hands what becomes of a step: "step begun", "step ran", "step finished", with its label."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from actonce.desk import Desk
+from actonce.endpoints import Line
 from actonce.errors import EffectFailed, GateClosed, SinkRefused, SinkUnknown
 from actonce.inbox import pack_payload
 from actonce.outbox import Plan, Publish, Refuse, Replay, Settle
@@ -68,6 +69,10 @@ class Effect:
                 attempt += 1
                 await self._pause(error, attempt)
 
+    @property
+    def _line(self) -> Line:
+        return self.desk.lines.to(self.sink_name, self.sink)
+
     def _prepare(self, reply: Callable[[Plan], None]) -> None:
         self.desk.outbox.prepare(self.run, self.key, self.sink_name, self.body, reply)
 
@@ -99,15 +104,11 @@ class Effect:
                 desk.tell(lambda: desk.outbox.leaving(run, key))
 
         try:
-            receipt = await self.sink.publish(unpack_value(body), key, run.fence, gate)
+            receipt = await self._line.publish(unpack_value(body), key, run.fence, gate)
         except (SinkRefused, GateClosed):
             if left:
                 desk.tell(lambda: desk.outbox.refused(run, key))
             raise
-        except SinkUnknown:
-            raise
-        except Exception as error:  # a sink that breaks its contract may have done anything
-            raise SinkUnknown(f"{type(error).__name__}: {error}") from error
         await self._remember(receipt, settled)
         return receipt
 
@@ -120,10 +121,10 @@ class Effect:
         sink, world, rule = self.sink, self.desk.world, self.run.spec.on_doubt
         if sink.can_lookup:
             quiet_at, asked_at = doubt.quiet_from + sink.publish_timeout_s, world.now()
-            receipt = await sink.lookup(self.key)
+            receipt = await self._line.lookup(self.key)
             if receipt is None and asked_at < quiet_at:
                 await anyio.sleep(max(0.0, quiet_at - world.now()))
-                receipt = await sink.lookup(self.key)
+                receipt = await self._line.lookup(self.key)
             if receipt is not None:
                 await self._remember(receipt, "found")
             return receipt is not None

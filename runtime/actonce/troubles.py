@@ -21,6 +21,7 @@ def troubles(engine: Engine) -> Iterator[str]:
         yield from minority(engine)
     yield from names(engine)
     yield from doubts(engine)
+    yield from engine.desk.lines.resting()
     yield from clocks(engine)
     yield from placements(engine)
 
