@@ -22,9 +22,9 @@ from actonce.sim.world import SimWorld
 from actonce.sinks import Sink
 from actonce_crdt import Json
 
-SECONDS = 6.0
+SECONDS = 8.0
 """For so long some of the sinks answer nobody, or not everybody."""
-TASKS = 24
+TASKS = 30
 PROMPT_S = 1.0
 """A task whose sink answers is over after so long."""
 
