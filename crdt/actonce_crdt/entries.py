@@ -14,7 +14,7 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "reopen"    task id     epoch, attempts, deaths           somebody wants it tried again
     "intent"    effect key  task, epoch, sink, body           about to be sent
     "receipt"   effect key  epoch, receipt                    the answer of the sink
-    "doubt"     effect key  epoch, settled                    sent, perhaps: how that was settled
+    "doubt"     effect key  epoch, settled, round             sent, perhaps: how that was settled
     "grant"     task id     epoch, claimant, incarnation,     the author, a voter, lets this claimant have this epoch
                             journal, roster, over
     "release"   task id     epoch, incarnation                the author acts under no claim up to this epoch any more
@@ -179,13 +179,18 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """An effect that may have been sent without a recorded receipt: `settled` is a member of `SETTLED`."""
+    """An effect that may have been sent without a recorded receipt: `settled` is a member of `SETTLED`.
+
+    `round` counts how often it was sent again after such a word, so that no word of an earlier round speaks of a later
+    sending: each sending after a word begins a new round with "sending".
+    """
 
     key: str
     stamp: int
     author: str
     epoch: int
     settled: str
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +303,7 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
     "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
     "value": check.blob, "seen": check.seen, "expires_ms": check.count, "plus": check.count, "minus": check.count,
+    "round": check.count,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 

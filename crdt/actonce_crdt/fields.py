@@ -23,7 +23,9 @@ VOTERS_MAX: Final = 64
 AUTHORS_MAX: Final = 1_024
 """Replicas whose writes one write to memory can replace."""
 HOWS: Final = frozenset({"", "aside", "cancelled", "dropped", "skipped"})
-SETTLED: Final = frozenset({"found", "resent", "skipped", "open"})
+SETTLED: Final = frozenset({"sending", "open", "resend", "refused", "skipped", "posted", "resent", "found"})
+"""Of a doubt: about to be sent again; nobody knows; a person wants it sent again; surely not done; given up; a person
+says that it was done; done by sending it again; found done at the sink."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 

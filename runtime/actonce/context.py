@@ -261,7 +261,8 @@ class Context:
         if key in self._keys:
             raise KeyReused(f"effect {key!r} was already posted by this handler: give each post its own key")
         self._keys.add(key)
-        return await Effect(self._desk, self._run, key, sink, self._desk.agent.sinks[sink], packed).perform()
+        there = self._desk.agent.sinks[sink]
+        return await Effect(self._desk, self._run, key, sink, there, packed, self.patience).perform()
 
 
 class SyncContext:

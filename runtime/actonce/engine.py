@@ -14,6 +14,7 @@ from actonce.agent import Agent
 from actonce.children import Children
 from actonce.claims import Claims
 from actonce.desk import Desk
+from actonce.doubts import Doubts
 from actonce.electorate import Electorate
 from actonce.errors import ActonceError, ReplicaFailed
 from actonce.executor import Executor
@@ -135,6 +136,7 @@ class Engine:
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.orders = Orders(self.ledger, self.membership, self.inbox)
+        self.doubts = Doubts(self.me.name, self.ledger, self.inbox, self.outbox, self.executor)
         self.scheduler = Scheduler(world, agent, self.ledger, self.membership, self.inbox, self.note)
         self.desk = self._make_desk()
         self.listeners = Listeners(self.desk, self.me.name, agent.sources if self.about.kinds else {}, self.note)
@@ -168,7 +170,7 @@ class Engine:
 
     def _make_desk(self) -> Desk:
         steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
-        acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas, self.memory)
+        acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas, self.memory, self.doubts)
         return Desk(self.world, self.settings, self.agent, self.gate, *acting)
 
     def _make_quotas(self, journal: str) -> Quotas:
@@ -323,6 +325,7 @@ class Engine:
         self.majority.changed(keys)
         self.inbox.changed(keys)
         self.quotas.changed(keys)
+        self.doubts.changed()
         self.wake()
 
     def _integrated(self, clients: tuple[int, ...]) -> None:

@@ -99,7 +99,8 @@ def receipts(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Re
 
 
 def doubts(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Doubt]:
-    return st.builds(Doubt, keys, stamps, names, small, st.sampled_from(["found", "resent", "skipped", "open"]))
+    words = st.sampled_from(["found", "resend", "refused", "sending", "skipped", "open"])
+    return st.builds(Doubt, keys, stamps, names, small, words, small)
 
 
 def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
