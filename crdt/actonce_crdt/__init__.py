@@ -3,12 +3,14 @@
 Nothing here reads a clock, makes a random number, or does I/O: time and ids come in as arguments. See README.md.
 """
 
+from .control import AGENT, ControlState, kind_target, replica_target
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
     ENTRY_BYTES_MAX,
     Cancel,
     Claim,
+    ControlRecord,
     Done,
     Doubt,
     EffectRecord,
@@ -44,8 +46,10 @@ from .fields import (
     AFTER_MAX,
     COUNT_MAX,
     KEY_BYTES_MAX,
+    MODES,
     NAME_BYTES_MAX,
     PRIORITY_MAX,
+    REASON_CHARS_MAX,
     VOTERS_MAX,
     name_is_valid,
 )
@@ -56,6 +60,7 @@ from .roster import RosterState
 from .stamps import HybridClock, stamp_wall_s
 from .state import EntryId, State
 from .step import NO_BASE, ClaimId, lineage, step_key
+from .switch import Shut, Switch
 from .task import TaskState, claim_order
 from .updates import (
     EMPTY_UPDATE,
@@ -70,20 +75,25 @@ from .values import VALUE_DEPTH_MAX, Json, pack_value, unpack_value
 
 __all__ = [
     "AFTER_MAX",
+    "AGENT",
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",
     "KEY_BYTES_MAX",
+    "MODES",
     "NAME_BYTES_MAX",
     "NOBODY",
     "NO_BASE",
     "PRIORITY_MAX",
+    "REASON_CHARS_MAX",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
     "Cancel",
     "Change",
     "Claim",
     "ClaimId",
+    "ControlRecord",
+    "ControlState",
     "Cool",
     "CrdtError",
     "Delta",
@@ -115,9 +125,11 @@ __all__ = [
     "Roster",
     "RosterState",
     "Share",
+    "Shut",
     "State",
     "StateVectorInvalid",
     "Step",
+    "Switch",
     "Task",
     "TaskRecord",
     "TaskState",
@@ -130,6 +142,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_state_vector",
+    "kind_target",
     "lineage",
     "name_is_valid",
     "order",
@@ -137,6 +150,7 @@ __all__ = [
     "parse_state_vector",
     "parse_update",
     "rank",
+    "replica_target",
     "stamp_wall_s",
     "step_key",
     "unpack_value",

@@ -21,7 +21,9 @@ from actonce_crdt import (
     Reopen,
     Roster,
     Share,
+    Shut,
     Step,
+    Switch,
     Task,
     Try,
     Unknown,
@@ -125,6 +127,19 @@ def cools(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Cool]:
     return st.builds(Cool, keys, stamps, names, st.integers(0, 100_000), small)
 
 
+targets = st.sampled_from(["agent", "shared"])
+dots = st.dictionaries(names, st.integers(1, 4), max_size=3).map(lambda found: tuple(sorted(found.items())))
+
+
+def switches(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Switch]:
+    modes = st.sampled_from(["run", "drain", "pause", "stop", "halt"])
+    return st.builds(Switch, keys, stamps, names, st.integers(1, 4), modes, dots, st.sampled_from(["", "why"]))
+
+
+def shuts(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Shut]:
+    return st.builds(Shut, keys, stamps, names, dots)
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
@@ -136,8 +151,9 @@ task_records = st.one_of(
 )
 effect_records = st.one_of(intents(), receipts(), doubts())
 quota_records = st.one_of(gifts(), shares(), cools())
+control_records = st.one_of(switches(), shuts())
 records: st.SearchStrategy[Record] = st.one_of(
-    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns)
+    *(task_records, effect_records, quota_records, control_records, rosters(), steps(), marks, unknowns)
 )
 
 

@@ -26,7 +26,9 @@ from actonce_crdt import (
     Reopen,
     Roster,
     Share,
+    Shut,
     Step,
+    Switch,
     Task,
     Try,
     Unknown,
@@ -55,6 +57,11 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (Intent("e", 2, "a", "t", 3, "room", b"hi"), ("intent", "e", 2, "a", "t", 3, "room", b"hi")),
     (Receipt("e", 2, "a", 3, b"ok"), ("receipt", "e", 2, "a", 3, b"ok")),
     (Doubt("e", 2, "a", 3, "open"), ("doubt", "e", 2, "a", 3, "open")),
+    (
+        Switch("agent", 2, "a", 3, "pause", (("a", 1), ("b", 2)), "why"),
+        ("switch", "agent", 2, "a", 3, "pause", (("a", 1), ("b", 2)), "why"),
+    ),
+    (Shut("agent", 2, "a", (("b", 2),)), ("shut", "agent", 2, "a", (("b", 2),))),
     (Grant("t", 2, "a", 3, "b", 4, "j", 1, 0), ("grant", "t", 2, "a", 3, "b", 4, "j", 1, 0)),
     (Release("t", 2, "a", 3, 4), ("release", "t", 2, "a", 3, 4)),
     (
