@@ -9,8 +9,9 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, memory, quota, roster, step, task
+from . import control, effect, memory, quota, roster, step, task
 from .cells import Cell, Tally
+from .control import ControlState
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -38,6 +39,7 @@ from .packing import pack
 from .quota import QuotaState
 from .rights import Cool, Gift, Share
 from .roster import RosterState
+from .switch import Shut, Switch
 from .task import TaskState
 
 EntryId: TypeAlias = tuple[int, int]
@@ -47,17 +49,20 @@ _TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
 _QUOTA_KINDS = (Gift, Share, Cool)
 _MEMORY_KINDS = (Cell, Tally)
+_CONTROL_KINDS = (Switch, Shut)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks, effects, quotas, steps, marks, rosters, memory have separate key spaces.
+    """The fold of the entries present. Tasks, effects, quotas, steps, marks, rosters, memory and controls have separate
+    key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
     """
 
     __slots__ = (
+        *("_control_entries", "_controls"),
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
         *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
         *("_task_entries", "_tasks", "_unknown", "_memory_entries", "_cells", "_tallies", "_places", "_cell_bytes"),
@@ -73,6 +78,8 @@ class State:
         self._roster_entries: dict[str, dict[EntryId, Record]] = {}
         self._quotas: dict[str, QuotaState] = {}
         self._quota_entries: dict[str, dict[EntryId, Record]] = {}
+        self._controls: dict[str, ControlState] = {}
+        self._control_entries: dict[str, dict[EntryId, Record]] = {}
         self._unknown: dict[str, dict[EntryId, Record]] = {}
         self._steps: dict[str, Step] = {}
         self._steps_of: dict[str, set[str]] = {}  # task id -> keys of its steps
@@ -143,6 +150,11 @@ class State:
         found = [record for key in self._places.get(name, ()) for record in self._memory_entries[key].values()]
         return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
 
+    @property
+    def controls(self) -> Mapping[str, ControlState]:
+        """Target -> what it may do: a live, read-only view."""
+        return MappingProxyType(self._controls)
+
     def __len__(self) -> int:
         """Number of entries present."""
         return len(self._keys)
@@ -167,6 +179,8 @@ class State:
         elif isinstance(record, _QUOTA_KINDS):
             had = self._quotas.get(key)
             self._quotas[key] = quota.lift(record) if had is None else quota.join(had, quota.lift(record))
+        elif isinstance(record, _CONTROL_KINDS):
+            self._controls[key] = control.join(self._controls.get(key, ControlState()), control.lift(record))
         elif isinstance(record, Roster):
             self._rosters[key] = roster.join(self._rosters.get(key, RosterState()), roster.lift(record))
         elif isinstance(record, Step):
@@ -208,6 +222,12 @@ class State:
                 self._quotas[key] = reduce(quota.join, left)
             else:
                 del self._quotas[key]
+        elif isinstance(record, _CONTROL_KINDS):
+            ordered = [control.lift(one) for one in rest.values() if isinstance(one, _CONTROL_KINDS)]
+            if ordered:
+                self._controls[key] = reduce(control.join, ordered)
+            else:
+                del self._controls[key]
         elif isinstance(record, Roster):
             acts = [roster.lift(one) for one in rest.values() if isinstance(one, Roster)]
             if acts:
@@ -277,6 +297,8 @@ class State:
             fields.update(encode(one) for one in place.records())
         for counter in self._tallies.values():
             fields.update(encode(one) for one in counter.records())
+        for ordered in self._controls.values():
+            fields.update(encode(one) for one in ordered.records())
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -286,6 +308,8 @@ class State:
             return self._unknown
         if isinstance(record, _QUOTA_KINDS):
             return self._quota_entries
+        if isinstance(record, _CONTROL_KINDS):
+            return self._control_entries
         if isinstance(record, Roster):
             return self._roster_entries
         if isinstance(record, Step):
