@@ -31,7 +31,7 @@ PACKAGES = {
 # The runtime from the bottom up: a module may import modules of its own row and of the rows above it in this table (and
 # never in a circle). A folder stands for all of its modules; `actonce` itself is runtime/actonce/__init__.py.
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "ownership", "placement", "roster"),
+    ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
     ("envelopes", "journal", "messages", "settings", "world"),
     ("complaints", "limits"),
@@ -42,8 +42,11 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
-    ("children", "orders", "scheduler", "steps"),
-    ("context", "desk", "engine", "job", "listening", "patience", "performing", "spending", "stepping", "views"),
+    ("children", "orders", "polls", "scheduler", "steps"),
+    (
+        *("context", "desk", "engine", "job", "listening", "patience", "polling", "performing", "spending"),
+        *("stepping", "views"),
+    ),
     ("edge", "quota_report"),
     ("election_report", "http_api", "replica", "reporting", "sim", "troubles"),
     ("actonce",),

@@ -3,6 +3,7 @@
 Nothing here reads a clock, makes a random number, or does I/O: time and ids come in as arguments. See README.md.
 """
 
+from .cursor import Cursor
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
@@ -86,6 +87,7 @@ __all__ = [
     "ClaimId",
     "Cool",
     "CrdtError",
+    "Cursor",
     "Delta",
     "Document",
     "DocumentPoisoned",

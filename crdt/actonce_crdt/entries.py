@@ -23,6 +23,7 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "step"      step key    task, epoch, number, base_epoch, base_author, base_number, name, before, result
                                                               a part of the handler returned this
     "mark"      schedule    slot                              all of its slots up to this one are settled
+    "cursor"    source      epoch, number, value              all up to here has become tasks
     "gift"      resource    giver, to, total, late            so many rights went that way in all
     "share"     resource    holder, seq, open, late, period   which rights a crash of the holder makes unusable for long
     "cool"      resource    for_ms, factor                    the provider complained
@@ -38,6 +39,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from . import fields as check
+from .cursor import Cursor
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
 from .rights import Cool, Gift, Share
@@ -278,9 +280,9 @@ class Unknown:
 TaskRecord: TypeAlias = Task | Claim | Try | Done | Passed | Cancel | Reopen | Grant | Release
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
 QuotaRecord: TypeAlias = Gift | Share | Cool
-Record: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark | Unknown
+Record: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark | Cursor | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark
+_Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark | Cursor
 _CHECKS: Final[dict[str, check.Check]] = {
     "key": check.key, "stamp": check.stamp, "author": check.name, "kind": check.key, "payload": check.blob,
     "epoch": check.count, "incarnation": check.count, "attempt": check.attempt, "retry_at_ms": check.count,
@@ -293,6 +295,7 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "claimant": check.name, "journal": check.key, "roster": check.count, "act": check.act, "ballot": check.ballot,
     "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
     "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
+    "value": check.blob,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
@@ -300,6 +303,7 @@ _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
     "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
     "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
+    "cursor": Cursor,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {

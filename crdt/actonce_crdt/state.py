@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from . import effect, quota, roster, step, task
+from .cursor import Cursor, cursor_order
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -48,13 +49,14 @@ _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks, effects, quotas, steps, marks, rosters have separate key spaces.
+    """The fold of the entries present. Tasks, effects, quotas, steps, marks, cursors, rosters have separate key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
     """
 
     __slots__ = (
+        *("_cursor_entries", "_cursors"),
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
         *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
         *("_task_entries", "_tasks", "_unknown"),
@@ -76,6 +78,8 @@ class State:
         self._step_entries: dict[str, dict[EntryId, Record]] = {}
         self._marks: dict[str, Mark] = {}
         self._mark_entries: dict[str, dict[EntryId, Record]] = {}
+        self._cursors: dict[str, Cursor] = {}
+        self._cursor_entries: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
 
     @classmethod
@@ -137,6 +141,8 @@ class State:
             self._put_step(key, record if there is None else step.join(there, record))
         elif isinstance(record, Mark):
             self._marks[key] = join_marks(self._marks.get(key), record)
+        elif isinstance(record, Cursor):
+            self._cursors[key] = join_cursors(self._cursors.get(key), record)
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -180,6 +186,11 @@ class State:
             for one in rest.values():
                 assert isinstance(one, Mark)
                 self._marks[key] = join_marks(self._marks.get(key), one)
+        elif isinstance(record, Cursor):
+            del self._cursors[key]
+            for one in rest.values():
+                assert isinstance(one, Cursor)
+                self._cursors[key] = join_cursors(self._cursors.get(key), one)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -194,6 +205,11 @@ class State:
     def marks(self) -> Mapping[str, Mark]:
         """Schedule -> the newest of its slots up to which all are settled: a live, read-only view."""
         return MappingProxyType(self._marks)
+
+    @property
+    def cursors(self) -> Mapping[str, Cursor]:
+        """Polled source -> how far it was read: a live, read-only view."""
+        return MappingProxyType(self._cursors)
 
     def steps_of(self, task_id: str) -> Sequence[Step]:
         """The steps of a task, of all its claims, by key."""
@@ -223,6 +239,7 @@ class State:
             fields.update(encode(one) for one in decided.steps)
         fields.update(encode(one) for one in self._steps.values())
         fields.update(encode(one) for one in self._marks.values())
+        fields.update(encode(one) for one in self._cursors.values())
         for had in self._quotas.values():
             fields.update(encode(one) for one in had.records())
         for entries in self._unknown.values():
@@ -240,6 +257,8 @@ class State:
             return self._step_entries
         if isinstance(record, Mark):
             return self._mark_entries
+        if isinstance(record, Cursor):
+            return self._cursor_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:
@@ -277,5 +296,12 @@ class State:
 def join_marks(a: Mark | None, b: Mark) -> Mark:
     """Least upper bound: the largest (slot, stamp, author). What is settled stays settled."""
     joined = greatest(a, b, lambda mark: (mark.slot, mark.stamp, mark.author))
+    assert joined is not None
+    return joined
+
+
+def join_cursors(a: Cursor | None, b: Cursor) -> Cursor:
+    """Least upper bound: the largest (epoch, number, stamp, author). A cursor never goes back."""
+    joined = greatest(a, b, cursor_order)
     assert joined is not None
     return joined

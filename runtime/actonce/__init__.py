@@ -30,6 +30,7 @@ from actonce.placement import Traits
 from actonce.replica import Handle, Replica
 from actonce.settings import LAN, LAPTOP, WAN, Settings
 from actonce.sinks import CallableSink, FileSink, HttpSink, Sink
+from actonce.sources import Item, Polled
 from actonce.spending import Spend
 
 __version__ = "0.1.0"
@@ -48,6 +49,8 @@ __all__ = [
     "GateClosed",
     "Handle",
     "HttpSink",
+    "Item",
+    "Polled",
     "QuotaBusy",
     "QuotaError",
     "QuotaTimeout",

@@ -12,6 +12,7 @@ from actonce.children import Children
 from actonce.executor import Executor
 from actonce.inbox import Inbox
 from actonce.outbox import Outbox
+from actonce.polls import Polls
 from actonce.quotas import Quotas
 from actonce.running import Gate, Run
 from actonce.settings import Settings
@@ -27,7 +28,7 @@ def unwatched(what: str, run: Run, label: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the hands may use of a replica. From `outbox` to `quotas`: touched only inside `ask` and `tell`; but for the
+    """What the hands may use of a replica. From `outbox` to `polls`: touched only inside `ask` and `tell`; but for the
     pools of `quotas`, which are touched over there only.
     """
 
@@ -41,6 +42,7 @@ class Desk:
     inbox: Inbox
     children: Children
     quotas: Quotas
+    polls: Polls
     watch: Callable[[str, Run, str], None] = unwatched
     """Told over at the hands what becomes of a step: "step begun", "step ran", "step finished", with its label."""
 

@@ -8,6 +8,7 @@ from actonce_crdt import (
     Cancel,
     Claim,
     Cool,
+    Cursor,
     Done,
     Doubt,
     Gift,
@@ -107,6 +108,7 @@ def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
 
 
 marks = st.builds(Mark, step_keys, stamps, names, small)
+cursors = st.builds(Cursor, step_keys, stamps, names, small, st.integers(1, 3), blobs)
 
 
 resources = st.sampled_from(["q/requests", "shared"])
@@ -137,7 +139,7 @@ task_records = st.one_of(
 effect_records = st.one_of(intents(), receipts(), doubts())
 quota_records = st.one_of(gifts(), shares(), cools())
 records: st.SearchStrategy[Record] = st.one_of(
-    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns)
+    *(task_records, effect_records, quota_records, rosters(), steps(), marks, cursors, unknowns)
 )
 
 

@@ -25,6 +25,7 @@ def views(state: State) -> tuple[object, ...]:
         {key: state.history(key) for key in tasks},
         dict(state.steps),
         dict(state.marks),
+        dict(state.cursors),
         {key: list(state.steps_of(key)) for key in tasks},
         len(state),
     )
@@ -86,6 +87,7 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
         *(step for version in state.rosters.values() for step in version.steps),
         *state.steps.values(),
         *state.marks.values(),
+        *state.cursors.values(),
         *(record for quota in state.quotas.values() for record in quota.records()),
         *(record for record in present.values() if isinstance(record, Unknown)),
     ]
