@@ -42,7 +42,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
-    ("children", "orders", "polls", "scheduler", "steps"),
+    ("children", "orders", "polls", "scheduler", "steps", "webhooks"),
     (
         *("context", "desk", "engine", "job", "listening", "patience", "polling", "performing", "spending"),
         *("stepping", "views"),

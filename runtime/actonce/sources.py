@@ -183,5 +183,5 @@ class Sourcing:
             if spec is None or spec.poll is not None:
                 known = ", ".join(sorted(name for name, one in self.tasks.items() if one.poll is None)) or "none"
                 raise ConfigError(f"{what}: the agent has no handler for {kind!r}; it has: {known}")
-            if what.startswith("poll") and str(spec.placement) == "local":
-                raise ConfigError(f"{what}: {kind!r} is placed 'local': an item would be another task on each poller")
+            if str(spec.placement) == "local":
+                raise ConfigError(f"{what}: {kind!r} is placed 'local': what comes in twice would be two tasks")
