@@ -25,6 +25,7 @@ from actonce.errors import (
     SinkUnknown,
     TaskFailed,
 )
+from actonce.following import follow_jsonl
 from actonce.listening import SourceContext
 from actonce.placement import Traits
 from actonce.replica import Handle, Replica
@@ -65,4 +66,5 @@ __all__ = [
     "TaskFailed",
     "Traits",
     "__version__",
+    "follow_jsonl",
 ]

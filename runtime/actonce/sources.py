@@ -164,7 +164,7 @@ class Sourcing:
         self.webhooks[path] = Webhook(path, kind, id_header.lower() if id_header is not None else None)
 
     def _name_source(self, function: Any, name: object) -> str:
-        named = function.__name__ if name is None else name
+        named = getattr(function, "__name__", repr(function)) if name is None else name
         check_name("a source", named)
         if named in self.sources or named in self.polls:
             raise ConfigError(f"source {named!r} is declared twice: give one of them another name")
