@@ -5,6 +5,7 @@ Nothing here reads a clock, makes a random number, or does I/O: time and ids com
 
 from .cells import Cell, Tally
 from .control import AGENT, ControlState, kind_target, replica_target
+from .cursor import Cursor
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
@@ -102,6 +103,7 @@ __all__ = [
     "ControlState",
     "Cool",
     "CrdtError",
+    "Cursor",
     "Delta",
     "Document",
     "DocumentPoisoned",

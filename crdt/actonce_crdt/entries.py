@@ -23,6 +23,7 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "step"      step key    task, epoch, number, base_epoch, base_author, base_number, name, before, result
                                                               a part of the handler returned this
     "mark"      schedule    slot                              all of its slots up to this one are settled
+    "cursor"    source      epoch, number, value              all up to here has become tasks
     "gift"      resource    giver, to, total, late            so many rights went that way in all
     "share"     resource    holder, seq, open, late, period   which rights a crash of the holder makes unusable for long
     "cool"      resource    for_ms, factor                    the provider complained
@@ -43,6 +44,7 @@ from typing import Any, Final, TypeAlias
 
 from . import fields as check
 from .cells import Cell, Tally
+from .cursor import Cursor
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
 from .rights import Cool, Gift, Share
@@ -291,7 +293,7 @@ EffectRecord: TypeAlias = Intent | Receipt | Doubt
 QuotaRecord: TypeAlias = Gift | Share | Cool
 MemoryRecord: TypeAlias = Cell | Tally
 ControlRecord: TypeAlias = Switch | Shut
-_Other: TypeAlias = QuotaRecord | MemoryRecord | ControlRecord | Roster | Step | Mark
+_Other: TypeAlias = QuotaRecord | MemoryRecord | ControlRecord | Roster | Step | Mark | Cursor
 Record: TypeAlias = TaskRecord | EffectRecord | _Other | Unknown
 
 _Known: TypeAlias = TaskRecord | EffectRecord | _Other
@@ -316,8 +318,7 @@ _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
     "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
     "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
-    "cell": Cell, "tally": Tally,
-    "switch": Switch, "shut": Shut,
+    "cell": Cell, "tally": Tally, "switch": Switch, "shut": Shut, "cursor": Cursor,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {

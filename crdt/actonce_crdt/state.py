@@ -12,6 +12,7 @@ from typing import TypeAlias
 from . import control, effect, memory, quota, roster, step, task
 from .cells import Cell, Tally
 from .control import ControlState
+from .cursor import Cursor, cursor_order
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -54,8 +55,8 @@ _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks, effects, quotas, steps, marks, rosters, memory and controls have separate
-    key spaces.
+    """The fold of the entries present. Tasks, effects, quotas, steps, marks, cursors, rosters, memory and controls have
+    separate key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
@@ -63,6 +64,7 @@ class State:
 
     __slots__ = (
         *("_control_entries", "_controls"),
+        *("_cursor_entries", "_cursors"),
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
         *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
         *("_task_entries", "_tasks", "_unknown", "_memory_entries", "_cells", "_tallies", "_places", "_cell_bytes"),
@@ -91,6 +93,8 @@ class State:
         self._tallies: dict[str, TallyState] = {}
         self._places: dict[str, dict[str, None]] = {}  # name in memory -> keys of its places and counter
         self._cell_bytes = 0
+        self._cursors: dict[str, Cursor] = {}
+        self._cursor_entries: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
 
     @classmethod
@@ -193,6 +197,8 @@ class State:
         elif isinstance(record, Tally):
             counted = self._tallies.get(key, TallyState())
             self._put_tally(key, memory.join_tallies(counted, memory.lift_tally(record)))
+        elif isinstance(record, Cursor):
+            self._cursors[key] = join_cursors(self._cursors.get(key), record)
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -248,6 +254,11 @@ class State:
         elif isinstance(record, Tally):
             counted = [memory.lift_tally(one) for one in rest.values() if isinstance(one, Tally)]
             self._put_tally(key, reduce(memory.join_tallies, counted) if counted else None)
+        elif isinstance(record, Cursor):
+            del self._cursors[key]
+            for one in rest.values():
+                assert isinstance(one, Cursor)
+                self._cursors[key] = join_cursors(self._cursors.get(key), one)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -262,6 +273,11 @@ class State:
     def marks(self) -> Mapping[str, Mark]:
         """Schedule -> the newest of its slots up to which all are settled: a live, read-only view."""
         return MappingProxyType(self._marks)
+
+    @property
+    def cursors(self) -> Mapping[str, Cursor]:
+        """Polled source -> how far it was read: a live, read-only view."""
+        return MappingProxyType(self._cursors)
 
     def steps_of(self, task_id: str) -> Sequence[Step]:
         """The steps of a task, of all its claims, by key."""
@@ -291,6 +307,7 @@ class State:
             fields.update(encode(one) for one in decided.steps)
         fields.update(encode(one) for one in self._steps.values())
         fields.update(encode(one) for one in self._marks.values())
+        fields.update(encode(one) for one in self._cursors.values())
         for had in self._quotas.values():
             fields.update(encode(one) for one in had.records())
         for place in self._cells.values():
@@ -318,6 +335,8 @@ class State:
             return self._mark_entries
         if isinstance(record, _MEMORY_KINDS):
             return self._memory_entries
+        if isinstance(record, Cursor):
+            return self._cursor_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:
@@ -385,3 +404,10 @@ def join_marks(a: Mark | None, b: Mark) -> Mark:
 
 def _bytes(state: CellState | None) -> int:
     return sum(len(cell.value) for cell in state.live) if state is not None else 0
+
+
+def join_cursors(a: Cursor | None, b: Cursor) -> Cursor:
+    """Least upper bound: the largest (epoch, number, stamp, author). A cursor never goes back."""
+    joined = greatest(a, b, cursor_order)
+    assert joined is not None
+    return joined

@@ -36,6 +36,7 @@ from actonce.ownership import Member, View
 from actonce.peers import About
 from actonce.placement import NO_TRAITS, Traits
 from actonce.poison import Poison
+from actonce.polls import Polls
 from actonce.quotas import Quotas
 from actonce.routes import Routes
 from actonce.running import Gate, Run
@@ -177,7 +178,9 @@ class Engine:
     def _make_desk(self) -> Desk:
         steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
         acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas, self.memory, self.doubts)
-        return Desk(self.world, self.settings, self.agent, self.gate, *acting)
+        parts = (self.world, self.agent, self.ledger, self.membership)
+        polls = Polls(*parts, self.inbox, self.outbox, self.executor)
+        return Desk(self.world, self.settings, self.agent, self.gate, *acting, polls)
 
     def _make_quotas(self, journal: str) -> Quotas:
         world, agent, membership = self.world, self.agent, self.membership
@@ -314,6 +317,7 @@ class Engine:
                 self.membership.vouches = True
                 self.gossip.announce()
             self.scheduler.look()
+            self.desk.polls.look()
             self.claims.pump()
         if self.membership.settled_durably:
             self.listeners.begin()

@@ -6,6 +6,7 @@
     ├── UnknownKind            no handler is registered for this kind of task
     ├── PayloadInvalid         the payload, effect body or result is not JSON-like
     ├── PayloadTooLarge        ... or has more bytes than the limit that the message names
+    ├── PollInvalid            a polled source returned what cannot be taken in
     ├── KeyReused              one key, two different payloads or effect bodies
     ├── NotSettled             this replica may not act or accept yet; it said why
     ├── NoSuchTask             no task of this id is known here
@@ -63,6 +64,10 @@ class PayloadInvalid(ActonceError):
 
 class PayloadTooLarge(ActonceError):
     """A payload, an effect body or a result has more bytes than its limit, which the message names."""
+
+
+class PollInvalid(ActonceError):
+    """A polled source did not answer, or returned what cannot be taken in."""
 
 
 class KeyReused(ActonceError):

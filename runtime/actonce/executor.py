@@ -256,6 +256,8 @@ class Executor:
     def leave(self) -> None:
         """No further attempts here: whoever takes the tasks over will make them."""
         self._leaving = True
+        for task in [task for task, run in self.running.items() if run.spec.poll is not None]:
+            self.revoke(task)  # it would never end
         for _, retry in self._retries.values():
             retry.cancel()
         self._retries.clear()

@@ -90,8 +90,8 @@ class Inbox:
             PayloadInvalid: the key cannot be one.
             Draining: new tasks of this kind are refused, by order.
         """
-        if kind not in self._agent.tasks:
-            kinds = ", ".join(sorted(self._agent.tasks)) or "none"
+        if kind not in self._agent.tasks or self._agent.tasks[kind].poll is not None:
+            kinds = ", ".join(sorted(name for name, spec in self._agent.tasks.items() if spec.poll is None)) or "none"
             raise UnknownKind(f"agent {self._agent.name!r} has no handler for {kind!r}; it has: {kinds}")
         task = task_id(kind, key if key is not None else self._world.new_id())
         if self._agent.tasks[kind].placement.way is Way.LOCAL:

@@ -9,6 +9,7 @@ from actonce_crdt import (
     Cell,
     Claim,
     Cool,
+    Cursor,
     Done,
     Doubt,
     Gift,
@@ -113,6 +114,7 @@ def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
 
 
 marks = st.builds(Mark, step_keys, stamps, names, small)
+cursors = st.builds(Cursor, step_keys, stamps, names, small, st.integers(1, 3), blobs)
 
 
 resources = st.sampled_from(["q/requests", "shared"])
@@ -169,7 +171,7 @@ quota_records = st.one_of(gifts(), shares(), cools())
 control_records = st.one_of(switches(), shuts())
 records: st.SearchStrategy[Record] = st.one_of(
     *(task_records, effect_records, quota_records, control_records, rosters(), steps(), marks, unknowns),
-    *(cells(), tallies()),
+    *(cells(), tallies(), cursors),
 )
 
 

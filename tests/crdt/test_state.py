@@ -26,6 +26,7 @@ def views(state: State) -> tuple[object, ...]:
         {key: state.history(key) for key in tasks},
         dict(state.steps),
         dict(state.marks),
+        dict(state.cursors),
         {key: list(state.steps_of(key)) for key in tasks},
         len(state),
     )
@@ -87,6 +88,7 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
         *(step for version in state.rosters.values() for step in version.steps),
         *state.steps.values(),
         *state.marks.values(),
+        *state.cursors.values(),
         *(record for quota in state.quotas.values() for record in quota.records()),
         *(cell for place in state.cells.values() for cell in place.records()),
         *(word for counter in state.tallies.values() for word in counter.records()),
