@@ -36,7 +36,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("envelopes", "journal", "messages", "settings", "world"),
     ("complaints", "limits"),
     ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks"),
-    ("asking", "ledger", "peers", "pool", "running", "sharing"),
+    ("asking", "ledger", "peers", "pool", "recovery", "running", "sharing"),
     ("escrow",),
     ("cooling", "slots"),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),

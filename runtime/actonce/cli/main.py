@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, demo, feed, healthcheck, order, quota, roster, run, show, simulate, submit
+from actonce.cli import bench, demo, feed, healthcheck, journal, order, quota, roster, run, show, simulate, submit
 from actonce.cli.failure import Commands
 
 
@@ -32,6 +32,7 @@ for command in (
     order.retry,
     order.drop,
     quota.quota,
+    journal.journal,
     healthcheck.healthcheck,
     demo.demo,
     bench.bench,
