@@ -302,13 +302,13 @@ class Membership:
         """First view after settling: us, and whoever the settled peers hold to be live, reachable from here or not.
 
         Without a settled peer: us and whoever we are linked with. They may settle this moment too; that they are in
-        our view makes us wait for their promise, and them for ours.
+        our view makes us wait for their promise, and them for ours. Who has no memory waits for our word instead.
         """
         members = {self.me}
         for peer in self.peers.values():
             if peer.linked and peer.settled and peer.view is not None:
                 members |= {m for m in peer.view.members | peer.view.lingering if m.name != self.me.name}
-            elif peer.linked and self.settled is not Settled.PEER:
+            elif peer.linked and peer.remembers and self.settled is not Settled.PEER:
                 members.add(peer.member)
         current = {member for member in members - self._dead if member == self.me or self._know(member)}
         for member in current - {self.me}:

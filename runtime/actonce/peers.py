@@ -192,6 +192,12 @@ class Peer:
         self.behind.clear()
         self.behind_since = math.inf
 
+    @property
+    def remembers(self) -> bool:
+        """Not surely without memory. Who came without a view has a new disk, or a damaged one: it can settle only on
+        the word of somebody who remembers."""
+        return self.view is None or bool(self.view.members)
+
     def promises(self, me: Member) -> bool:
         """Whether its newest view contains us. How old that is, is `contact`."""
         return self.view is not None and me in self.view.members

@@ -51,7 +51,7 @@ def try_settle(
     synced = {
         peer.member.name: peer
         for peer in peers
-        if peer.linked and peer.view and peer.contact >= since and (peer.view.members or peer.member in known)
+        if peer.linked and peer.view and peer.contact >= since and (peer.remembers or peer.member in known)
     }
     if any(peer.vouches for peer in synced.values()):
         return Settled.PEER

@@ -1,7 +1,7 @@
 """A process that writes the entries of a document to a journal: `document_writer.py FOLDER COMMITS kill|close`.
 
-Prints "written UPDATE" before it hands an update, as hex, to the journal, and "durable UPDATE" once it is told so. "kill"
-ends the process with SIGKILL after the last one. When the journal fails, its sentence is the last line of stderr.
+Prints "written UPDATE" before it hands an update, as hex, to the journal, and "durable UPDATE" once it is told so.
+"kill" ends the process with SIGKILL after the last one. A journal that fails is the last line of stderr.
 """
 
 import os

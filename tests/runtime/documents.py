@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actonce.edge.journal import open_journal
+from actonce.errors import JournalError
 from actonce.journal import Row
 from actonce_crdt import Document
 
@@ -48,6 +49,10 @@ def run_writer(folder: Path, commits: int, *, kill: bool, inject: str = "") -> W
     return Written(done.returncode, said["durable"], said["written"], error)
 
 
+def fail(error: JournalError) -> None:
+    pytest.fail(str(error))
+
+
 def killed(folder: Path, commits: int) -> list[bytes]:
     """A journal whose writer was killed after so many commits; what it was told is durable."""
     done = run_writer(folder, commits, kill=True)
@@ -57,7 +62,7 @@ def killed(folder: Path, commits: int) -> list[bytes]:
 
 def written(folder: Path, commits: int) -> list[bytes]:
     """A journal of so many commits, closed in good order; its updates."""
-    journal, _ = open_journal(folder, agent="kevin", replica="a", post=lambda call: None, on_error=pytest.fail)
+    journal, _ = open_journal(folder, agent="kevin", replica="a", post=lambda call: None, on_error=fail)
     document = Document("a", 7)
     updates = [document.append([b"entry %d: " % number + bytes(number * 31 % 900)]).update for number in range(commits)]
     for update in updates:

@@ -16,16 +16,17 @@ from actonce.edge.journal_store import Store
 from actonce.errors import JournalDamaged, JournalForeign, JournalTooOld, JournalUnreadable
 from actonce.journal import UPDATE, VIEW, Row, checksum
 
-from .documents import killed, written
+from .documents import fail, killed, written
 
 WAIT_S = 30
+
 
 class Opened:
     """What an opening found; the journal is closed."""
 
     def __init__(self, folder: Path, *, rejoin: bool = False, replica: str = "a") -> None:
         journal, self.recovered = open_journal(
-            folder, agent="kevin", replica=replica, post=lambda call: None, on_error=pytest.fail, rejoin=rejoin
+            folder, agent="kevin", replica=replica, post=lambda call: None, on_error=fail, rejoin=rejoin
         )
         journal.close()
 
@@ -70,7 +71,7 @@ def test_after_it_has_settled_again_it_is_a_journal_like_any_other(tmp_path: Pat
 
 
 def append(folder: Path, *rows: Row) -> None:
-    journal, _ = open_journal(folder, agent="kevin", replica="a", post=lambda call: None, on_error=pytest.fail)
+    journal, _ = open_journal(folder, agent="kevin", replica="a", post=lambda call: None, on_error=fail)
     journal.append(rows, lambda: None)
     journal.close()
 
@@ -205,7 +206,7 @@ def test_a_commit_is_shared_by_all_that_came_while_the_disk_was_slow(
             assert released.wait(WAIT_S)
         genuine(self, rows, state)
 
-    journal, _ = open_journal(tmp_path, agent="kevin", replica="a", post=lambda call: call(), on_error=pytest.fail)
+    journal, _ = open_journal(tmp_path, agent="kevin", replica="a", post=lambda call: call(), on_error=fail)
     journals.append(journal)
     monkeypatch.setattr(Store, "append", slow)
     done: list[int] = []

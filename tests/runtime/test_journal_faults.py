@@ -19,17 +19,17 @@ from actonce.edge.mark import read_mark
 from actonce.journal import Recovered
 from actonce_crdt import Document
 
-from .documents import STRACE, Written, run_writer
+from .documents import STRACE, Written, fail, run_writer
 
-ROUNDS = int(os.environ.get("JOURNAL_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("JOURNAL_ROUNDS", "2"))
 SYNCS_AT_START = 17
 """Up to so many syncs come before the first commit."""
-needs_strace = pytest.mark.skipif(STRACE is None, reason="NOT TESTED: faults at fsync need strace (apt-get install strace)")
+needs_strace = pytest.mark.skipif(STRACE is None, reason="NOT TESTED: faults at fsync; apt-get install strace")
 
 
 def open_again(folder: Path, *, rejoin: bool) -> Recovered:
     journal, recovered = open_journal(
-        folder, agent="kevin", replica="a", post=lambda call: None, on_error=pytest.fail, rejoin=rejoin
+        folder, agent="kevin", replica="a", post=lambda call: None, on_error=fail, rejoin=rejoin
     )
     journal.close()
     return recovered

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from actonce.errors import ConfigError
+from actonce.sim.disk_faults import WAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,19 @@ class Wipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Damage:
+    """kill -9, and what was on the disk is damaged, in one of the ways of `disk_faults`; it starts again after `for_s`.
+
+    Not drawn by default: of what only that disk held, nothing is left.
+    """
+
+    at: float
+    replica: str
+    way: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Vote:
     """Somebody asks `replica` to let another replica vote ("add"), or vote no longer ("remove")."""
 
@@ -226,6 +240,7 @@ Fault = (
     | Join
     | Burst
     | Wipe
+    | Damage
     | Vote
     | LockDown
     | LockCut
@@ -236,7 +251,7 @@ KINDS: dict[str, type[Fault]] = {
     kind.__name__: kind
     for kind in (
         *(Crash, Pause, Suspend, Partition, OneWay, SlowLink, CutLink, SlowPeer, DropLink),
-        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst, Wipe, Vote, LockDown, LockCut, LockSlow),
+        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst, Wipe, Damage, Vote, LockDown, LockCut, LockSlow),
     )
 }
 
@@ -328,6 +343,8 @@ def _draw_one(rng: random.Random, kind: str, names: Sequence[str], at: float, mi
             return LockCut(at, name, some(mix.locks_s))
         case "LockSlow":
             return LockSlow(at, name, some((0.1, 1.2)), some(mix.locks_s))
+        case "Damage":
+            return Damage(at, name, rng.choice(WAYS), some(mix.down_s))
         case "Burst":
             return Burst(at, rng.randint(5, 40))
         case "Vote":
