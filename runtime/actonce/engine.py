@@ -119,6 +119,7 @@ class Engine:
         self._recovered = recovered
         self.damage = recovered.damage
         """What the journal lost before this start, or ""."""
+        self.views.patient = bool(self.damage)
 
     def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
         world, agent, settings = self.world, self.agent, self.settings

@@ -186,7 +186,7 @@ def check_files(path: Path) -> bool:
     except OSError as error:
         raise JournalUnreadable(f"the journal {path} cannot be read: {error.strerror}") from None
     alike = sum(one == other for one, other in zip(header, MAGIC, strict=False))
-    if alike < len(header[: len(MAGIC)]) / 2:
+    if alike < len(header[: len(MAGIC)]) / 2 and read_mark(path.parent) is None:
         raise JournalUnreadable(f"{path} is not a journal")
     if header[: len(MAGIC)] != MAGIC or header[18:20] != IN_WAL_MODE:
         raise damaged(path, "its first bytes are not those of a journal")

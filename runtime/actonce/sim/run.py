@@ -192,6 +192,8 @@ class Run:
 
     def _finished(self) -> bool:
         engines = self.cluster.live()
+        if any(node.world is not None and node.world.dead for node in self.cluster.nodes.values()):
+            return False  # it left, and is to come back
         written = all(engine.ledger.durable_clock == engine.ledger.next_clock for engine in engines)
         return written and all(not engine.claims.open for engine in engines) and self.cluster.converged()
 
