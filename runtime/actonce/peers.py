@@ -193,10 +193,9 @@ class Peer:
         self.behind_since = math.inf
 
     @property
-    def remembers(self) -> bool:
-        """Not surely without memory. Who came without a view has a new disk, or a damaged one: it can settle only on
-        the word of somebody who remembers."""
-        return self.view is None or bool(self.view.members)
+    def never_settled(self) -> bool:
+        """It says that it has not settled, and that no view is on its disk."""
+        return not self.settled and self.view is not None and not self.view.members | self.view.lingering
 
     def promises(self, me: Member) -> bool:
         """Whether its newest view contains us. How old that is, is `contact`."""

@@ -179,7 +179,7 @@ def test_bad_input_is_one_sentence_and_nothing_changes(tmp_path: Path) -> None:
         (("backup", tmp_path / "x", "--data", tmp_path / "nowhere"), "there is no journal in"),
         (("import", tmp_path / "gone", *new, *kevin), "cannot be read: No such file"),
         (("import", tmp_path / "state", *new, "--agent", "other"), "of agent 'kevin', not of 'other'"),
-        (("import", tmp_path / "newer", *new, *kevin), "another version of Actonce (export format 2, this one reads 1)"),
+        (("import", tmp_path / "newer", *new, *kevin), "(export format 2, this one reads 1)"),
         (("import", tmp_path / "text", *new, *kevin), "was not made by"),
         (("import", tmp_path / "list", *new, *kevin), "was not made by"),
         (("import", tmp_path / "empty", *new, *kevin), "was not made by"),

@@ -57,7 +57,7 @@ def memory_trusted(patch: Patch) -> None:
 
 def forgetful_counts(patch: Patch) -> None:
     """A replica without memory counts as one that remembers, for whoever waits for it."""
-    patch.setattr(Peer, "remembers", property(lambda self: True))
+    patch.setattr(Peer, "never_settled", property(lambda self: False))
 
 
 def journal_id_kept(patch: Patch) -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from actonce.settings import LAN
 from actonce.sim import run as sim_run
+from actonce.sim.disk_faults import Damage
 from actonce.sim.elections import Operation, is_linearizable
-from actonce.sim.plan import Burst, Crash, Damage, DropLink, Mix, OneWay, Partition, Plan, SlowDisk, Wipe, to_json
+from actonce.sim.plan import Burst, Crash, DropLink, Mix, OneWay, Partition, Plan, SlowDisk, Wipe, to_json
 from actonce.sim.run import Scenario, run_seed
 
 from . import planted_majority

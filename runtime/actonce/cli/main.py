@@ -5,7 +5,24 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, demo, feed, healthcheck, journal, order, quota, roster, run, show, simulate, submit
+from actonce.cli import (
+    bench,
+    dead,
+    demo,
+    doubts,
+    feed,
+    healthcheck,
+    hook,
+    journal,
+    memory,
+    order,
+    quota,
+    roster,
+    run,
+    show,
+    simulate,
+    submit,
+)
 from actonce.cli.failure import Commands
 
 
@@ -29,10 +46,12 @@ for command in (
     show.explain,
     roster.roster,
     order.cancel,
-    order.retry,
-    order.drop,
+    dead.dead,
+    doubts.doubts,
     quota.quota,
     journal.journal,
+    memory.memory,
+    hook.hook,
     healthcheck.healthcheck,
     demo.demo,
     bench.bench,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from actonce.journal import UPDATE, Row, checksum
 from actonce.recovery import Found, is_sound, salvaged
@@ -20,6 +21,19 @@ from actonce_crdt import Document, EntryInvalid, decode
 WAYS = ("tail", "torn", "flip", "cut", "gone")
 FLIPS_MAX = 3
 TAIL_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """kill -9, and what was on the disk is damaged, in one of these ways; it starts again after `for_s`.
+
+    Not drawn by default: of what only that disk held, nothing is left.
+    """
+
+    at: float
+    replica: str
+    way: str
+    for_s: float
 
 
 def damage(disk: Disk, rng: random.Random, way: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the simulator writes down of a process beside faults and effects: steps, cancellations, rare branches."""
+"""What the simulator writes down of a process beside faults and effects: steps, orders, rare branches."""
 
 from __future__ import annotations
 
@@ -55,6 +55,22 @@ def damage(history: History, failures: list[str], name: str, *, lossy: bool, rep
         failures.append(f"{name}: durable rows of its journal are lost, and it goes on as if nothing had happened")
     if replaced and not lossy:
         failures.append(f"{name}: says that its journal is damaged, but nothing durable is lost")
+
+
+def halts(history: History, world: SimWorld, engine: Engine) -> None:
+    """When a process has read an emergency stop, and when that one is in force no more."""
+    refresh, known = engine.control.changed, set[str]()
+
+    def changed() -> None:
+        refresh()
+        controls = engine.ledger.state.controls
+        now = {key for key in controls if any(one.mode == "halt" for one in controls[key].in_force)}
+        for key in sorted(now ^ known):
+            history.add("halt read" if key in now else "halt over", world.process.pid, world.name, key)
+        known.clear()
+        known.update(now)
+
+    engine.control.changed = changed  # type: ignore[method-assign]
 
 
 def count(history: History, engine: Engine) -> None:
