@@ -53,7 +53,7 @@ FOUND: dict[str, tuple[range, Plan]] = {
         range(5026, 5027),
         (Crash(0.611, "a", 0.129), Leave(0.829, "b", 1.629), Leave(1.388, "a", 2.329)),
     ),
-    # b, which never settled, dies: that its earlier process is in its last view says nothing of who has read what it did
+    # b dies unsettled: that its earlier process is in its last view says nothing of who has read what it did
     "an earlier process is nobody who is left": (
         range(696, 697),
         (
