@@ -34,21 +34,22 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
     ("envelopes", "journal", "messages", "settings", "world"),
-    ("complaints", "limits"),
+    ("breaker", "complaints", "limits"),
     ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks", "sources"),
-    ("asking", "following", "ledger", "peers", "pool", "running", "sharing"),
+    ("matrix",),
+    ("asking", "endpoints", "following", "ledger", "memory", "peers", "pool", "running", "sharing"),
     ("escrow",),
     ("cooling", "slots"),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
-    ("children", "orders", "polls", "scheduler", "steps", "webhooks"),
+    ("children", "doubts", "orders", "polls", "scheduler", "steps", "webhooks"),
     (
-        *("context", "desk", "engine", "job", "listening", "patience", "polling", "performing", "spending"),
+        *("context", "desk", "engine", "job", "listening", "patience", "performing", "polling", "recall", "spending"),
         *("stepping", "views"),
     ),
-    ("edge", "quota_report"),
-    ("election_report", "http_api", "replica", "reporting", "sim", "troubles"),
+    ("edge", "memory_report", "quota_report"),
+    ("effect_report", "election_report", "http_api", "http_memory", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )
@@ -57,7 +58,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
 VIRTUAL_TIME = ("tests/simulation",)
 
 # Folders whose faults last in real time, and that look again and again whether something has come.
-REAL_FAULTS = ("tests/lab",)
+REAL_FAULTS = ("tests/lab", "tests/matrix")
 
 Rule = Callable[[Path], Iterator[str]]
 

@@ -5,7 +5,23 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, demo, feed, healthcheck, hook, order, quota, roster, run, show, simulate, submit
+from actonce.cli import (
+    bench,
+    dead,
+    demo,
+    doubts,
+    feed,
+    healthcheck,
+    hook,
+    memory,
+    order,
+    quota,
+    roster,
+    run,
+    show,
+    simulate,
+    submit,
+)
 from actonce.cli.failure import Commands
 
 
@@ -29,10 +45,11 @@ for command in (
     show.explain,
     roster.roster,
     order.cancel,
-    order.retry,
-    order.drop,
+    dead.dead,
+    doubts.doubts,
     quota.quota,
     hook.hook,
+    memory.memory,
     healthcheck.healthcheck,
     demo.demo,
     bench.bench,
