@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import anyio
 import pytest
@@ -72,7 +73,7 @@ class PollRun(Run):
             return Polled([Item(f"item-{number}", {"n": number}) for number in found], end, len(found) == BATCH)
 
         @agent.task("reply")
-        async def reply(ctx: Context, payload: dict[str, int]) -> None:
+        async def reply(ctx: Context, payload: dict[str, Any]) -> None:
             await anyio.sleep(world.rng.uniform(0.0, 0.1))
             await ctx.post("room", payload)
 
