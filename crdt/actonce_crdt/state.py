@@ -9,8 +9,9 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, memory, quota, roster, step, task
+from . import control, effect, memory, quota, roster, step, task
 from .cells import Cell, Tally
+from .control import ControlState
 from .cursor import Cursor, cursor_order
 from .effect import EffectState
 from .entries import (
@@ -39,6 +40,7 @@ from .packing import pack
 from .quota import QuotaState
 from .rights import Cool, Gift, Share
 from .roster import RosterState
+from .switch import Shut, Switch
 from .task import TaskState
 
 EntryId: TypeAlias = tuple[int, int]
@@ -48,17 +50,20 @@ _TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
 _QUOTA_KINDS = (Gift, Share, Cool)
 _MEMORY_KINDS = (Cell, Tally)
+_CONTROL_KINDS = (Switch, Shut)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Each sort of state has a key space of its own.
+    """The fold of the entries present. Tasks, effects, quotas, steps, marks, cursors, rosters, memory and controls have
+    separate key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
     """
 
     __slots__ = (
+        *("_control_entries", "_controls"),
         *("_cursor_entries", "_cursors"),
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
         *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
@@ -75,19 +80,21 @@ class State:
         self._roster_entries: dict[str, dict[EntryId, Record]] = {}
         self._quotas: dict[str, QuotaState] = {}
         self._quota_entries: dict[str, dict[EntryId, Record]] = {}
+        self._controls: dict[str, ControlState] = {}
+        self._control_entries: dict[str, dict[EntryId, Record]] = {}
         self._unknown: dict[str, dict[EntryId, Record]] = {}
         self._steps: dict[str, Step] = {}
         self._steps_of: dict[str, set[str]] = {}  # task id -> keys of its steps
         self._step_entries: dict[str, dict[EntryId, Record]] = {}
         self._marks: dict[str, Mark] = {}
         self._mark_entries: dict[str, dict[EntryId, Record]] = {}
-        self._cursors: dict[str, Cursor] = {}
-        self._cursor_entries: dict[str, dict[EntryId, Record]] = {}
         self._memory_entries: dict[str, dict[EntryId, Record]] = {}
         self._cells: dict[str, CellState] = {}
         self._tallies: dict[str, TallyState] = {}
         self._places: dict[str, dict[str, None]] = {}  # name in memory -> keys of its places and counter
         self._cell_bytes = 0
+        self._cursors: dict[str, Cursor] = {}
+        self._cursor_entries: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
 
     @classmethod
@@ -147,6 +154,11 @@ class State:
         found = [record for key in self._places.get(name, ()) for record in self._memory_entries[key].values()]
         return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
 
+    @property
+    def controls(self) -> Mapping[str, ControlState]:
+        """Target -> what it may do: a live, read-only view."""
+        return MappingProxyType(self._controls)
+
     def __len__(self) -> int:
         """Number of entries present."""
         return len(self._keys)
@@ -171,6 +183,8 @@ class State:
         elif isinstance(record, _QUOTA_KINDS):
             had = self._quotas.get(key)
             self._quotas[key] = quota.lift(record) if had is None else quota.join(had, quota.lift(record))
+        elif isinstance(record, _CONTROL_KINDS):
+            self._controls[key] = control.join(self._controls.get(key, ControlState()), control.lift(record))
         elif isinstance(record, Roster):
             self._rosters[key] = roster.join(self._rosters.get(key, RosterState()), roster.lift(record))
         elif isinstance(record, Step):
@@ -178,13 +192,13 @@ class State:
             self._put_step(key, record if there is None else step.join(there, record))
         elif isinstance(record, Mark):
             self._marks[key] = join_marks(self._marks.get(key), record)
-        elif isinstance(record, Cursor):
-            self._cursors[key] = join_cursors(self._cursors.get(key), record)
         elif isinstance(record, Cell):
             self._put_cell(key, memory.join_cells(self._cells.get(key, CellState()), memory.lift_cell(record)))
         elif isinstance(record, Tally):
             counted = self._tallies.get(key, TallyState())
             self._put_tally(key, memory.join_tallies(counted, memory.lift_tally(record)))
+        elif isinstance(record, Cursor):
+            self._cursors[key] = join_cursors(self._cursors.get(key), record)
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -214,6 +228,12 @@ class State:
                 self._quotas[key] = reduce(quota.join, left)
             else:
                 del self._quotas[key]
+        elif isinstance(record, _CONTROL_KINDS):
+            ordered = [control.lift(one) for one in rest.values() if isinstance(one, _CONTROL_KINDS)]
+            if ordered:
+                self._controls[key] = reduce(control.join, ordered)
+            else:
+                del self._controls[key]
         elif isinstance(record, Roster):
             acts = [roster.lift(one) for one in rest.values() if isinstance(one, Roster)]
             if acts:
@@ -228,17 +248,17 @@ class State:
             for one in rest.values():
                 assert isinstance(one, Mark)
                 self._marks[key] = join_marks(self._marks.get(key), one)
-        elif isinstance(record, Cursor):
-            del self._cursors[key]
-            for one in rest.values():
-                assert isinstance(one, Cursor)
-                self._cursors[key] = join_cursors(self._cursors.get(key), one)
         elif isinstance(record, Cell):
             held = [memory.lift_cell(one) for one in rest.values() if isinstance(one, Cell)]
             self._put_cell(key, reduce(memory.join_cells, held) if held else None)
         elif isinstance(record, Tally):
             counted = [memory.lift_tally(one) for one in rest.values() if isinstance(one, Tally)]
             self._put_tally(key, reduce(memory.join_tallies, counted) if counted else None)
+        elif isinstance(record, Cursor):
+            del self._cursors[key]
+            for one in rest.values():
+                assert isinstance(one, Cursor)
+                self._cursors[key] = join_cursors(self._cursors.get(key), one)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -294,6 +314,8 @@ class State:
             fields.update(encode(one) for one in place.records())
         for counter in self._tallies.values():
             fields.update(encode(one) for one in counter.records())
+        for ordered in self._controls.values():
+            fields.update(encode(one) for one in ordered.records())
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -303,16 +325,18 @@ class State:
             return self._unknown
         if isinstance(record, _QUOTA_KINDS):
             return self._quota_entries
+        if isinstance(record, _CONTROL_KINDS):
+            return self._control_entries
         if isinstance(record, Roster):
             return self._roster_entries
         if isinstance(record, Step):
             return self._step_entries
         if isinstance(record, Mark):
             return self._mark_entries
-        if isinstance(record, Cursor):
-            return self._cursor_entries
         if isinstance(record, _MEMORY_KINDS):
             return self._memory_entries
+        if isinstance(record, Cursor):
+            return self._cursor_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:
@@ -378,12 +402,12 @@ def join_marks(a: Mark | None, b: Mark) -> Mark:
     return joined
 
 
+def _bytes(state: CellState | None) -> int:
+    return sum(len(cell.value) for cell in state.live) if state is not None else 0
+
+
 def join_cursors(a: Cursor | None, b: Cursor) -> Cursor:
     """Least upper bound: the largest (epoch, number, stamp, author). A cursor never goes back."""
     joined = greatest(a, b, cursor_order)
     assert joined is not None
     return joined
-
-
-def _bytes(state: CellState | None) -> int:
-    return sum(len(cell.value) for cell in state.live) if state is not None else 0

@@ -33,7 +33,9 @@ from actonce_crdt import (
     Release,
     Reopen,
     Share,
+    Shut,
     Step,
+    Switch,
     Task,
     TaskState,
     Try,
@@ -344,6 +346,8 @@ def _words(record: Record) -> Iterator[str]:
             yield f"gave up its claims up to epoch {record.epoch}"
         case Gift() | Share() | Cool():
             yield "moved rights of a quota"
+        case Switch() | Shut():
+            yield "gave or confirmed an order"
         case Unknown():
             yield f"wrote an entry that this version does not know: {record.code}"
 

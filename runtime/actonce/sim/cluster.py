@@ -6,6 +6,7 @@ import asyncio
 import random
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from actonce.agent import Agent
 from actonce.desk import Desk
 from actonce.engine import Engine
 from actonce.envelopes import Kind, is_envelope, open_envelope
+from actonce.errors import Draining
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
 from actonce.messages import Push, decode
@@ -192,6 +194,7 @@ class Cluster:
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
         watching.cancels(self.history, world, engine)
+        watching.halts(self.history, world, engine)
         world.transport.begin(engine.routes.me, engine.routes)
         world.guard(engine.start)
         for other in sorted(self.nodes):
@@ -333,7 +336,12 @@ class Cluster:
             self.history.add("acknowledged", 0, name, submitted.task)
 
         made = make_terms(node.world.wall(), **terms)
-        node.world.guard(lambda: inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged, made))
+
+        def submit() -> None:
+            with suppress(Draining):
+                inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged, made)
+
+        node.world.guard(submit)
 
     def cancel(self, name: str, task: str) -> None:
         """Order at this replica that the task be called off, if it knows the task."""

@@ -18,6 +18,7 @@ from typing import Any
 from actonce.agent import Agent
 from actonce.errors import RosterRefused
 from actonce.settings import LAN, Settings
+from actonce.sim import ordering
 from actonce.sim import plan as faults
 from actonce.sim.checkers import longest_wait
 from actonce.sim.cluster import Cluster, Feed, simulate
@@ -131,6 +132,7 @@ class Run:
         finished = await cluster.until(self._finished, LIVENESS_S)
         violations = [] if formed else ["the mesh did not form"]
         violations += [text for checker in (*SAFETY, *ELECTIONS, limits_kept) for text in checker(cluster)]
+        violations += [text for checker in ordering.SAFETY for text in checker(cluster)]
         violations += [text for checker in (*LIVENESS, rights_return) for text in checker(cluster)]
         if not finished and not violations:
             violations.append("not everything was done in time")
@@ -267,6 +269,10 @@ class Run:
                 self._vote(fault)
             case faults.LockDown() | faults.LockCut() | faults.LockSlow():
                 await self._trouble_locks(fault)
+            case faults.Order():
+                ordering.give(self.cluster, fault.replica, fault.mode, fault.target)
+                await asyncio.sleep(fault.for_s)
+                ordering.give(self.cluster, fault.replica, "run", fault.target)
             case faults.Burst():
                 for _ in range(fault.count):
                     self._submit(len(self.names))
@@ -343,6 +349,8 @@ class Run:
         cluster = self.cluster
         self.healing = True
         cluster.history.add("heal", 0)
+        if any(isinstance(fault, faults.Order) for fault in self.plan):
+            self._spawn(ordering.resume_all(cluster))
         for source, target in sorted(cluster.network.cuts):
             cluster.uncut(source, target)
         cluster.network.slow_s.clear()
