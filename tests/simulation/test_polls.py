@@ -15,6 +15,7 @@ import pytest
 from actonce import SourceContext
 from actonce.reporting import status
 from actonce.settings import LAN
+from actonce.standing import Target
 from actonce_crdt import Cursor
 
 from . import planted_polls as planted
@@ -91,6 +92,40 @@ def test_a_source_without_news_writes_nothing_and_holds_no_slot() -> None:
     assert written == 0
     assert 90 <= calls <= 101
     assert free == [LAN.slots, LAN.slots]
+
+
+async def ordered() -> list[tuple[str, set[str]]]:
+    """Who polls under which order: (order, replicas that called in the two seconds after it)."""
+    cluster = Polling(8, "ab")
+    await cluster.form()
+    await asyncio.sleep(3.0)
+    name, found = cluster.poller(), list[tuple[str, set[str]]]()
+    replica, kind, agent = Target(replica=name), Target(kind="poll:feed_of"), Target()
+    orders = ((replica, "pause"), (replica, "run"), (kind, "pause"), (kind, "run"))
+    for target, mode in (*orders, (agent, "drain"), (agent, "run"), (agent, "halt"), (agent, "run")):
+        cluster.engine("a").control.order(target, mode, "", lambda ordered: None)
+        await asyncio.sleep(1.0)
+        before = len(cluster.calls)
+        cluster.items += 1
+        await asyncio.sleep(2.0)
+        called = {call.replica for call in cluster.calls[before:]}
+        found.append((f"{mode} {target.key.partition(':')[0]}", {"it" if one == name else "another" for one in called}))
+    await cluster.rest()
+    assert cluster.wrong == []
+    return found
+
+
+def test_orders_are_obeyed_by_polls() -> None:
+    assert run(ordered) == [
+        ("pause replica", {"another"}),
+        ("run replica", {"another"}),
+        ("pause kind", set()),
+        ("run kind", {"another"}),
+        ("drain agent", set()),
+        ("run agent", {"another"}),
+        ("halt agent", set()),
+        ("run agent", {"another"}),
+    ]
 
 
 BAD_ANSWERS: tuple[tuple[Any, str], ...] = (
