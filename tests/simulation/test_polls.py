@@ -51,6 +51,13 @@ def test_after_a_partition_one_cursor_counts_and_no_item_is_lost(seed: int) -> N
     assert all(count <= 2 for count in cluster.handled().values())
 
 
+def test_with_a_majority_only_one_side_polls() -> None:
+    cluster = run(away, 2, "cut", "majority")
+    assert [text for text in cluster.wrong if "handled" not in text] == []
+    assert cluster.is_quiet
+    assert len({call.replica for call in cluster.calls}) > 1
+
+
 async def leaving() -> Polling:
     cluster = Polling(5, "abc", forgets=False)
     await cluster.form()
