@@ -183,7 +183,7 @@ class Engine:
         steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
         acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas, self.memory, self.doubts)
         parts = (self.world, self.agent, self.ledger, self.membership)
-        polls = Polls(*parts, self.inbox, self.outbox, self.executor)
+        polls = Polls(*parts, self.inbox, self.outbox, self.executor, self.standing)
         return Desk(self.world, self.settings, self.agent, self.gate, *acting, polls)
 
     def _make_quotas(self, journal: str) -> Quotas:

@@ -20,6 +20,7 @@ from actonce.doubts import ANSWERS
 from actonce.engine import Engine
 from actonce.errors import (
     ActonceError,
+    Draining,
     KeyReused,
     MemoryFull,
     MemoryInvalid,
@@ -186,6 +187,8 @@ class HttpApi:
             return _error(error.status, str(error))
         except TimeoutError:
             return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: send it again")
+        except Draining as error:
+            return _error(503, str(error))
         except PayloadTooLarge as error:
             return _error(413, str(error))
         except ActonceError as error:
