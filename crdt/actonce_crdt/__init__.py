@@ -3,6 +3,7 @@
 Nothing here reads a clock, makes a random number, or does I/O: time and ids come in as arguments. See README.md.
 """
 
+from .cells import Cell, Tally
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
@@ -15,6 +16,7 @@ from .entries import (
     Grant,
     Intent,
     Mark,
+    MemoryRecord,
     Passed,
     QuotaRecord,
     Receipt,
@@ -49,6 +51,7 @@ from .fields import (
     VOTERS_MAX,
     name_is_valid,
 )
+from .memory import SHAPES, CellState, TallyState, parse_place, place
 from .quota import NOBODY, QuotaState
 from .rank import order, rank
 from .rights import Cool, Gift, Share
@@ -78,9 +81,12 @@ __all__ = [
     "NOBODY",
     "NO_BASE",
     "PRIORITY_MAX",
+    "SHAPES",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
     "Cancel",
+    "Cell",
+    "CellState",
     "Change",
     "Claim",
     "ClaimId",
@@ -104,6 +110,7 @@ __all__ = [
     "Json",
     "Limits",
     "Mark",
+    "MemoryRecord",
     "ParsedUpdate",
     "Passed",
     "QuotaRecord",
@@ -118,6 +125,8 @@ __all__ = [
     "State",
     "StateVectorInvalid",
     "Step",
+    "Tally",
+    "TallyState",
     "Task",
     "TaskRecord",
     "TaskState",
@@ -134,8 +143,10 @@ __all__ = [
     "name_is_valid",
     "order",
     "pack_value",
+    "parse_place",
     "parse_state_vector",
     "parse_update",
+    "place",
     "rank",
     "stamp_wall_s",
     "step_key",

@@ -9,7 +9,8 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, quota, roster, step, task
+from . import effect, memory, quota, roster, step, task
+from .cells import Cell, Tally
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -32,6 +33,7 @@ from .entries import (
     encode,
 )
 from .lattice import greatest
+from .memory import CellState, TallyState
 from .packing import pack
 from .quota import QuotaState
 from .rights import Cool, Gift, Share
@@ -44,11 +46,12 @@ EntryId: TypeAlias = tuple[int, int]
 _TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
 _QUOTA_KINDS = (Gift, Share, Cool)
+_MEMORY_KINDS = (Cell, Tally)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks, effects, quotas, steps, marks, rosters have separate key spaces.
+    """The fold of the entries present. Tasks, effects, quotas, steps, marks, rosters, memory have separate key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
@@ -57,7 +60,7 @@ class State:
     __slots__ = (
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
         *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
-        *("_task_entries", "_tasks", "_unknown"),
+        *("_task_entries", "_tasks", "_unknown", "_memory_entries", "_cells", "_tallies", "_places", "_cell_bytes"),
     )
 
     def __init__(self) -> None:
@@ -76,6 +79,11 @@ class State:
         self._step_entries: dict[str, dict[EntryId, Record]] = {}
         self._marks: dict[str, Mark] = {}
         self._mark_entries: dict[str, dict[EntryId, Record]] = {}
+        self._memory_entries: dict[str, dict[EntryId, Record]] = {}
+        self._cells: dict[str, CellState] = {}
+        self._tallies: dict[str, TallyState] = {}
+        self._places: dict[str, dict[str, None]] = {}  # name in memory -> keys of its places and counter
+        self._cell_bytes = 0
         self._keys: dict[EntryId, Record] = {}
 
     @classmethod
@@ -105,6 +113,35 @@ class State:
     def quotas(self) -> Mapping[str, QuotaState]:
         """Resource -> state: a live, read-only view."""
         return MappingProxyType(self._quotas)
+
+    @property
+    def cells(self) -> Mapping[str, CellState]:
+        """Place in memory (`memory.place`) -> state: a live, read-only view."""
+        return MappingProxyType(self._cells)
+
+    @property
+    def tallies(self) -> Mapping[str, TallyState]:
+        """Counter in memory (`memory.place`) -> state: a live, read-only view."""
+        return MappingProxyType(self._tallies)
+
+    @property
+    def remembered(self) -> Sequence[str]:
+        """All names in memory, sorted, also of what was taken away."""
+        return sorted(self._places)
+
+    @property
+    def cell_bytes(self) -> int:
+        """Bytes of all values that are remembered, concurrent ones included."""
+        return self._cell_bytes
+
+    def places(self, name: str) -> Sequence[str]:
+        """Keys of the places, or the counter, under this name, sorted."""
+        return sorted(self._places.get(name, ()))
+
+    def writes(self, name: str) -> list[Record]:
+        """Every entry present about a name in memory, the replaced ones included, by (stamp, author)."""
+        found = [record for key in self._places.get(name, ()) for record in self._memory_entries[key].values()]
+        return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
 
     def __len__(self) -> int:
         """Number of entries present."""
@@ -137,6 +174,11 @@ class State:
             self._put_step(key, record if there is None else step.join(there, record))
         elif isinstance(record, Mark):
             self._marks[key] = join_marks(self._marks.get(key), record)
+        elif isinstance(record, Cell):
+            self._put_cell(key, memory.join_cells(self._cells.get(key, CellState()), memory.lift_cell(record)))
+        elif isinstance(record, Tally):
+            counted = self._tallies.get(key, TallyState())
+            self._put_tally(key, memory.join_tallies(counted, memory.lift_tally(record)))
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -180,6 +222,12 @@ class State:
             for one in rest.values():
                 assert isinstance(one, Mark)
                 self._marks[key] = join_marks(self._marks.get(key), one)
+        elif isinstance(record, Cell):
+            held = [memory.lift_cell(one) for one in rest.values() if isinstance(one, Cell)]
+            self._put_cell(key, reduce(memory.join_cells, held) if held else None)
+        elif isinstance(record, Tally):
+            counted = [memory.lift_tally(one) for one in rest.values() if isinstance(one, Tally)]
+            self._put_tally(key, reduce(memory.join_tallies, counted) if counted else None)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -225,6 +273,10 @@ class State:
         fields.update(encode(one) for one in self._marks.values())
         for had in self._quotas.values():
             fields.update(encode(one) for one in had.records())
+        for place in self._cells.values():
+            fields.update(encode(one) for one in place.records())
+        for counter in self._tallies.values():
+            fields.update(encode(one) for one in counter.records())
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -240,6 +292,8 @@ class State:
             return self._step_entries
         if isinstance(record, Mark):
             return self._mark_entries
+        if isinstance(record, _MEMORY_KINDS):
+            return self._memory_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:
@@ -261,6 +315,30 @@ class State:
         if new is not None:
             self._effects_of.setdefault(new, set()).add(key)
 
+    def _put_cell(self, key: str, after: CellState | None) -> None:
+        """Replace a place in memory, keeping the index of names and the sum of bytes."""
+        before = self._cells.pop(key, None)
+        self._cell_bytes += _bytes(after) - _bytes(before)
+        if after is not None:
+            self._cells[key] = after
+        self._index_place(key)
+
+    def _put_tally(self, key: str, after: TallyState | None) -> None:
+        self._tallies.pop(key, None)
+        if after is not None:
+            self._tallies[key] = after
+        self._index_place(key)
+
+    def _index_place(self, key: str) -> None:
+        parsed = memory.parse_place(key)
+        name = parsed[1] if parsed else key
+        if key in self._cells or key in self._tallies:
+            self._places.setdefault(name, {})[key] = None
+        elif name in self._places:
+            self._places[name].pop(key, None)
+            if not self._places[name]:
+                del self._places[name]
+
     def _put_step(self, key: str, after: Step | None) -> None:
         """Replace a step, keeping the index of steps by task."""
         before = self._steps.pop(key, None)
@@ -279,3 +357,7 @@ def join_marks(a: Mark | None, b: Mark) -> Mark:
     joined = greatest(a, b, lambda mark: (mark.slot, mark.stamp, mark.author))
     assert joined is not None
     return joined
+
+
+def _bytes(state: CellState | None) -> int:
+    return sum(len(cell.value) for cell in state.live) if state is not None else 0

@@ -14,6 +14,7 @@ Then `actonce run module:agent`, or `async with Replica(agent, ...)` in a progra
 
 from actonce.agent import Agent
 from actonce.context import Child, Context, SyncContext
+from actonce.endpoints import Failover
 from actonce.errors import (
     ActonceError,
     EffectFailed,
@@ -44,6 +45,7 @@ __all__ = [
     "Child",
     "Context",
     "EffectFailed",
+    "Failover",
     "FileSink",
     "GateClosed",
     "Handle",

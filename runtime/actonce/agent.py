@@ -18,7 +18,7 @@ from actonce.sources import Source, check_async
 from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-OnDoubt = Literal["resend", "skip"]
+OnDoubt = Literal["resend", "skip", "ask"]
 OnChanged = Literal["fail", "restart", "keep"]
 GuardName = Literal["available", "majority", "fenced"]
 GUARDS: tuple[GuardName, ...] = ("available", "majority", "fenced")
@@ -101,8 +101,9 @@ class Agent:
             timeout: of one attempt: seconds, or text such as "90s", "2m", "1h"; None for no limit.
             on_doubt: an effect was under way when its replica stopped, and nobody knows whether it happened. A sink
                 that can look up a key is always asked. Otherwise "resend" sends it again if the sink still refuses
-                repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again. Either way it
-                is listed as a doubt.
+                repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again; "ask" does as
+                "resend", but where that would skip it, the handler waits until a person has looked and said what
+                to do (`actonce doubts`). Either way it is listed as a doubt.
             on_changed: the handler runs again, and the names and order of its steps are not those that are remembered,
                 as after an update of its code. "fail" gives the task up, and its outcome says which step; "restart"
                 forgets its steps and runs all of them again (effects that were made are still not made again);
@@ -138,8 +139,8 @@ class Agent:
             raise ConfigError(f"two handlers for {kind!r}: {self.tasks[kind].handler.__name__} is already registered")
         if retries < 0:
             raise ConfigError(f"retries={retries}: the number of further attempts cannot be negative")
-        if on_doubt not in ("resend", "skip"):
-            raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend' or 'skip'")
+        if on_doubt not in ("resend", "skip", "ask"):
+            raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend', 'skip' or 'ask'")
         if on_changed not in ("fail", "restart", "keep"):
             raise ConfigError(f"on_changed={on_changed!r}: use 'fail', 'restart' or 'keep'")
         if guard not in GUARDS:

@@ -14,6 +14,7 @@ from actonce.agent import Agent
 from actonce.children import Children
 from actonce.claims import Claims
 from actonce.desk import Desk
+from actonce.doubts import Doubts
 from actonce.electorate import Electorate
 from actonce.errors import ActonceError, ReplicaFailed
 from actonce.executor import Executor
@@ -26,6 +27,7 @@ from actonce.ledger import Ledger
 from actonce.listening import Listeners
 from actonce.majority import Majority
 from actonce.membership import Membership
+from actonce.memory import Memory
 from actonce.messages import Announce, Want, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
@@ -121,10 +123,12 @@ class Engine:
 
     def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
         world, agent, settings = self.world, self.agent, self.settings
+        self.memory = Memory(self.ledger, self.me.name, self.about.journal)
         self.executor = Executor(
             *(world, settings, agent, self.me, self.ledger, self.guards, self.poison),
             perform=lambda run: perform(self.desk, run),
             when_safe=lambda run, reply: self.outbox.when_safe(run, reply),
+            remember=lambda run: self.memory.write(run.writes, run.task),
             on_free=self.wake,
         )
         parts = (world, self.ledger, self.membership, self.executor, self.guards, self.poison)
@@ -132,6 +136,7 @@ class Engine:
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.orders = Orders(self.ledger, self.membership, self.inbox)
+        self.doubts = Doubts(self.me.name, self.ledger, self.inbox, self.outbox, self.executor)
         self.scheduler = Scheduler(world, agent, self.ledger, self.membership, self.inbox, self.note)
         self.desk = self._make_desk()
         self.listeners = Listeners(self.desk, self.me.name, agent.sources if self.about.kinds else {}, self.note)
@@ -165,7 +170,7 @@ class Engine:
 
     def _make_desk(self) -> Desk:
         steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
-        acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas)
+        acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas, self.memory, self.doubts)
         return Desk(self.world, self.settings, self.agent, self.gate, *acting)
 
     def _make_quotas(self, journal: str) -> Quotas:
@@ -320,6 +325,7 @@ class Engine:
         self.majority.changed(keys)
         self.inbox.changed(keys)
         self.quotas.changed(keys)
+        self.doubts.changed()
         self.wake()
 
     def _integrated(self, clients: tuple[int, ...]) -> None:

@@ -66,6 +66,14 @@ class KeyReused(ActonceError):
     """A task key, or the key of an effect within its task, was used before with other content."""
 
 
+class MemoryInvalid(ActonceError):
+    """A name or a value cannot be remembered. The message says why."""
+
+
+class MemoryFull(ActonceError):
+    """A limit of the memory would be passed, which the message names. Nothing was written."""
+
+
 class NotSettled(ActonceError):
     """This replica has not yet learnt enough from the others to act or to acknowledge."""
 

@@ -15,11 +15,14 @@ from typing import Any
 
 import anyio
 
-from actonce import election_report, quota_report, reporting
+from actonce import effect_report, election_report, http_memory, quota_report, reporting
+from actonce.doubts import ANSWERS
 from actonce.engine import Engine
 from actonce.errors import (
     ActonceError,
     KeyReused,
+    MemoryFull,
+    MemoryInvalid,
     NoSuchTask,
     PayloadInvalid,
     RosterRefused,
@@ -36,8 +39,9 @@ ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 ROSTER_WAIT_S = 10.0
 PAGES = (
-    "GET /status, /tasks, /posts, /schedules, /quota, /explain/TASK, /result/TASK, /roster, /healthz, /readyz; "
-    "POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster, /quota/found"
+    "GET /status, /tasks, /dead, /posts, /doubts, /schedules, /quota, /memory, /memory/NAME, /explain/TASK, "
+    "/result/TASK, /roster, /healthz, /readyz; POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /doubts/EFFECT, "
+    "/memory/NAME, /roster, /quota/found"
 )
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -76,6 +80,13 @@ class HttpApi:
                 return _answer(200, reporting.schedules(self._engine))
             case "GET", ["posts"]:
                 return _answer(200, reporting.posts(self._engine, _limit(request)))
+            case "GET", ["dead"]:
+                return _answer(200, effect_report.dead(self._engine, _limit(request)))
+            case "GET", ["doubts"]:
+                settled = request.query.get("all", "0") not in ("", "0")
+                return _answer(200, effect_report.doubts(self._engine, _limit(request), settled=settled))
+            case "POST", ["doubts", effect]:
+                return await self._resolve(request, effect)
             case "GET", ["quota"]:
                 return _answer(200, quota_report.quotas(self._engine))
             case "GET", ["explain", task]:
@@ -85,6 +96,10 @@ class HttpApi:
                 return await self._result(task, request.query.get("wait", "0"))
             case "GET", ["roster"]:
                 return _answer(200, election_report.roster_facts(self._engine))
+            case "GET", ["memory", *name]:
+                return _answer(*http_memory.look(self._engine, "".join(name), request.query, _limit(request)))
+            case "POST", ["memory", name]:
+                return await self._remember(request, name)
             case "POST", ["quota", "found"]:
                 return self._found(request)
             case "POST", ["submit"]:
@@ -168,20 +183,51 @@ class HttpApi:
             return _error(400, f"the body is not JSON: {error}")
         return _error(409, refusal) if refusal is not None else _answer(200, election_report.roster_facts(self._engine))
 
+    async def _remember(self, request: HttpRequest, name: str) -> HttpResponse:
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        limit_s = self._engine.settings.submit_timeout_s
+        try:
+            word: str = await _wait(partial(http_memory.order, self._engine, name, request.body), limit_s)
+        except TimeoutError:
+            return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: look, and tell it again")
+        except (MemoryInvalid, MemoryFull) as error:
+            return _error(400, str(error))
+        return _answer(200, {"name": name, "state": word})
+
     async def _order(self, request: HttpRequest, order: str, task: str) -> HttpResponse:
         if not request.headers.get("content-type", "").startswith("application/json"):
             return _error(415, "send Content-Type: application/json")
-        orders, limit_s = self._engine.orders, self._engine.settings.submit_timeout_s
+        orders = self._engine.orders
         calls = {"cancel": orders.cancel, "retry": orders.retry, "drop": orders.drop}
+        return await self._ordered(partial(calls[order], task), lambda state: {"task": task, "state": state})
+
+    async def _resolve(self, request: HttpRequest, effect: str) -> HttpResponse:
+        """`{"answer": "posted" | "resend" | "skip"}`."""
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
         try:
-            state: str = await _wait(partial(calls[order], task), limit_s)
+            answer = json.loads(request.body)["answer"]
+        except (ValueError, RecursionError, LookupError, TypeError):
+            answer = None
+        if not isinstance(answer, str) or answer not in ANSWERS:
+            return _error(400, f'the body is {{"answer": one of {", ".join(ANSWERS)}}}')
+        call = partial(self._engine.doubts.resolve, effect, answer)
+        return await self._ordered(call, lambda word: {"effect": effect, "answer": word})
+
+    async def _ordered(
+        self, call: Callable[[Callable[[str], None]], None], told: Callable[[str], dict[str, str]]
+    ) -> HttpResponse:
+        limit_s = self._engine.settings.submit_timeout_s
+        try:
+            word: str = await _wait(call, limit_s)
         except TimeoutError:
             return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: order it again")
         except NoSuchTask as error:
             return _error(404, str(error))
         except WrongState as error:
             return _error(409, str(error))
-        return _answer(200, {"task": task, "state": state})
+        return _answer(200, told(word))
 
     async def _result(self, task: str, wait: str) -> HttpResponse:
         try:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from actonce_crdt import (
     Cancel,
+    Cell,
     Claim,
     Cool,
     Done,
@@ -22,10 +23,12 @@ from actonce_crdt import (
     Roster,
     Share,
     Step,
+    Tally,
     Task,
     Try,
     Unknown,
     encode,
+    place,
 )
 from actonce_crdt.packing import pack
 
@@ -96,7 +99,8 @@ def receipts(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Re
 
 
 def doubts(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Doubt]:
-    return st.builds(Doubt, keys, stamps, names, small, st.sampled_from(["found", "resent", "skipped", "open"]))
+    words = st.sampled_from(["found", "resend", "refused", "sending", "skipped", "open"])
+    return st.builds(Doubt, keys, stamps, names, small, words, small)
 
 
 def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
@@ -125,6 +129,19 @@ def cools(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Cool]:
     return st.builds(Cool, keys, stamps, names, st.integers(0, 100_000), small)
 
 
+cell_places = st.sampled_from([place("r", "mood"), place("s", "seen", "x"), "shared"])
+contexts = st.dictionaries(names, small, max_size=2).map(lambda found: tuple(sorted(found.items())))
+counters = st.sampled_from([place("c", "posts"), "shared"])
+
+
+def cells(keys: st.SearchStrategy[str] = cell_places) -> st.SearchStrategy[Cell]:
+    return st.builds(Cell, keys, stamps, names, blobs, contexts, small, st.sampled_from(["", "t1"]))
+
+
+def tallies(keys: st.SearchStrategy[str] = counters) -> st.SearchStrategy[Tally]:
+    return st.builds(Tally, keys, stamps, names, journals, small, small, small, st.sampled_from(["", "t1"]))
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
@@ -137,7 +154,7 @@ task_records = st.one_of(
 effect_records = st.one_of(intents(), receipts(), doubts())
 quota_records = st.one_of(gifts(), shares(), cools())
 records: st.SearchStrategy[Record] = st.one_of(
-    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns)
+    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns, cells(), tallies())
 )
 
 

@@ -54,7 +54,7 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (Reopen("t", 2, "a", 3, 4, 5), ("reopen", "t", 2, "a", 3, 4, 5)),
     (Intent("e", 2, "a", "t", 3, "room", b"hi"), ("intent", "e", 2, "a", "t", 3, "room", b"hi")),
     (Receipt("e", 2, "a", 3, b"ok"), ("receipt", "e", 2, "a", 3, b"ok")),
-    (Doubt("e", 2, "a", 3, "open"), ("doubt", "e", 2, "a", 3, "open")),
+    (Doubt("e", 2, "a", 3, "open", 1), ("doubt", "e", 2, "a", 3, "open", 1)),
     (Grant("t", 2, "a", 3, "b", 4, "j", 1, 0), ("grant", "t", 2, "a", 3, "b", 4, "j", 1, 0)),
     (Release("t", 2, "a", 3, 4), ("release", "t", 2, "a", 3, 4)),
     (
@@ -150,7 +150,8 @@ BAD_WIRE: list[tuple[object, str]] = [
     (("task", "t", 1, "a", "k", b"", 0, 0, ("",), True, ""), "after must be"),
     (("mark", "t", 1, "a", -1), "slot must be"),
     (("intent", "e", 1, "a", "", 1, "room", b""), "task must be"),
-    (("doubt", "e", 1, "a", 1, "maybe"), "settled must be one of found, open, resent, skipped"),
+    (("doubt", "e", 1, "a", 1, "maybe", 0), "settled must be one of found, open, posted, refused"),
+    (("doubt", "e", 1, "a", 1, "open", -1), "round must be"),
     (("grant", "t", 1, "a", 1, "B", 1, "j", 1, 0), "claimant must be"),
     (("grant", "t", 1, "a", 1, "b", 1, "", 1, 0), "journal must be"),
     (("roster", "2", 1, "a", "vote", (1, "a"), "j", (), (0, "")), "act must be one of accept, active"),

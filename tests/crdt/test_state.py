@@ -87,6 +87,8 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
         *state.steps.values(),
         *state.marks.values(),
         *(record for quota in state.quotas.values() for record in quota.records()),
+        *(cell for place in state.cells.values() for cell in place.records()),
+        *(word for counter in state.tallies.values() for word in counter.records()),
         *(record for record in present.values() if isinstance(record, Unknown)),
     ]
     rebuilt = State.fold(((9, clock), record) for clock, record in enumerate(winners))

@@ -5,7 +5,22 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, demo, feed, healthcheck, order, quota, roster, run, show, simulate, submit
+from actonce.cli import (
+    bench,
+    dead,
+    demo,
+    doubts,
+    feed,
+    healthcheck,
+    memory,
+    order,
+    quota,
+    roster,
+    run,
+    show,
+    simulate,
+    submit,
+)
 from actonce.cli.failure import Commands
 
 
@@ -29,9 +44,10 @@ for command in (
     show.explain,
     roster.roster,
     order.cancel,
-    order.retry,
-    order.drop,
+    dead.dead,
+    doubts.doubts,
     quota.quota,
+    memory.memory,
     healthcheck.healthcheck,
     demo.demo,
     bench.bench,

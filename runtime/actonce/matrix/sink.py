@@ -78,6 +78,7 @@ class MatrixSink:
         self.dedupe_window_s = dedupe_window_s if shared_device else 0.0
         self.can_lookup = not shared_device
         self._server = Homeserver(homeserver, token)
+        self.url = self._server.url
         self._room, self._lookback_s = room, lookback_s
         self._user = ""
 
@@ -115,7 +116,7 @@ class MatrixSink:
         except MatrixError as error:
             raise SinkUnknown(error.reason) from None
         except TimeoutError:
-            raise SinkUnknown(f"{self._server.url}: not looked up within {self.publish_timeout_s:g} s") from None
+            raise SinkUnknown(f"{self.url}: not looked up within {self.publish_timeout_s:g} s") from None
         return None
 
     async def aclose(self) -> None:
@@ -146,7 +147,7 @@ class MatrixSink:
             return [self._room]
         joined = (await self._server.get("/joined_rooms", {}, self.publish_timeout_s)).get("joined_rooms")
         if not isinstance(joined, list):
-            raise MatrixError(f"{self._server.url}: the answer to /joined_rooms has no list of rooms")
+            raise MatrixError(f"{self.url}: the answer to /joined_rooms has no list of rooms")
         return [room for room in joined if isinstance(room, str)]
 
     async def _find(self, room: str, transaction: str) -> Json | None:
@@ -156,7 +157,7 @@ class MatrixSink:
             page = await self._server.get(f"/rooms/{part(room)}/messages", params, self.publish_timeout_s)
             events = page.get("chunk")
             if not isinstance(events, list):
-                raise MatrixError(f"{self._server.url}: the answer to /messages has no list of events")
+                raise MatrixError(f"{self.url}: the answer to /messages has no list of events")
             for event in events:
                 if isinstance(event, dict) and key_of(event) == transaction:
                     return receipt_of(event)

@@ -143,6 +143,8 @@ class Cluster:
         self.loop.set_exception_handler(self._broken)
         self.slack_s = 0.0
         """What slow links and losses may add to a silence: checkers allow for it."""
+        self.one_host = True
+        """Whether a process table proves deaths; otherwise links that end, and addresses that refuse, have to."""
 
     def _rng(self, part: str) -> random.Random:
         return random.Random(f"{self.seed}/{part}")
@@ -164,7 +166,8 @@ class Cluster:
             return world.hands.start(lambda: self._handle(world, desk, run))
 
         def died() -> None:
-            self._gone.add(world.process)
+            if self.one_host:
+                self._gone.add(world.process)
             node.disk.crash()
             self.history.add("killed", world.process.pid, name)
             self.count(name)

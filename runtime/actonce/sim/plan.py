@@ -330,6 +330,8 @@ def _draw_one(rng: random.Random, kind: str, names: Sequence[str], at: float, mi
             return LockSlow(at, name, some((0.1, 1.2)), some(mix.locks_s))
         case "Burst":
             return Burst(at, rng.randint(5, 40))
+        case "Join":
+            return Join(at, max(name, other))  # never the first: somebody has to be there
         case "Vote":
             return Vote(at, name, rng.choice(["add", "remove"]), rng.choice(sorted(names)))
         case "Crash" | "DiskFull" | "Leave" | "Wipe":

@@ -58,6 +58,8 @@ class Scenario:
     """Of the replicas, by name, how many vote from the start where a kind of task needs it; None: all."""
     cancels: float = 0.0
     """The share of tasks that is called off, at any replica, up to a second later."""
+    one_host: bool = True
+    """False: each replica is on a host of its own, where no process table proves its death."""
 
 
 @dataclass(slots=True)
@@ -105,6 +107,7 @@ class Run:
             self.plan = plan
         self.cluster = Cluster(seed, self.names, make_agent, scenario.settings, tuple(self.names[: scenario.voters]))
         self.cluster.network.delay_s, self.cluster.network.loss = scenario.delay_s, scenario.loss
+        self.cluster.one_host = scenario.one_host
         slow = [fault for fault in self.plan if isinstance(fault, faults.SlowLink | faults.SlowPeer)]
         slowest = max((fault.delay_s for fault in slow), default=0.0)
         self.cluster.slack_s = slowest + 0.4 * bool(scenario.loss)
@@ -182,6 +185,8 @@ class Run:
 
     def _finished(self) -> bool:
         engines = self.cluster.live()
+        if len(engines) < sum(node.world is not None for node in self.cluster.nodes.values()):
+            return False  # one that was leaving when all was healed comes back
         written = all(engine.ledger.durable_clock == engine.ledger.next_clock for engine in engines)
         return written and all(not engine.claims.open for engine in engines) and self.cluster.converged()
 
