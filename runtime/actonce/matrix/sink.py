@@ -200,8 +200,6 @@ def judged(error: MatrixError) -> SinkRefused | SinkUnknown:
         return SinkRefused(error.reason)
     if error.is_limit or error.status in (408, 425) or (error.status == 503 and error.retry_after_s is not None):
         return SinkRefused(error.reason, error.retry_after_s)
-    if error.is_token:
-        return SinkRefused(f"{error.reason}: log in again, and start with the new access token", permanent=True)
     if 300 <= error.status < 500 and error.status != 409:
         return SinkRefused(error.reason, permanent=True)
     return SinkUnknown(error.reason)
