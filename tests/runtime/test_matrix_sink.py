@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -12,10 +13,10 @@ from actonce.errors import ConfigError, GateClosed, SinkError, SinkRefused, Sink
 from actonce.http_sink import RETRY_AFTER_S_MAX
 from actonce.matrix import MatrixSink, answer
 from actonce.matrix.homeserver import SENT_BYTES_MAX
-from actonce.matrix.sink import KEY_FIELD, PAGE, PAGES_MAX, SHARED_WINDOW_S, transaction_id
+from actonce.matrix.sink import AT_ONCE, KEY_FIELD, PAGE, PAGES_MAX, SHARED_WINDOW_S, transaction_id
 from actonce_crdt import Json
 
-from .scripted import Answer, Asked, http, scripted
+from .scripted import WAIT_S, Answer, Asked, http, scripted
 
 pytestmark = pytest.mark.anyio
 ROOM, OTHER, ME = "!room:here", "!other:here", "@bot:here"
@@ -297,6 +298,58 @@ async def test_lookup_does_not_read_what_is_too_old_to_matter() -> None:
     assert len(server.asked) == 3  # who we are, and two pages
     async with scripted(History(room=events)) as server, using(server.url, room=ROOM, lookback_s=101.0) as sink:
         assert await sink.lookup("k/6") == {"event_id": "$e6"}
+
+
+async def test_a_later_lookup_reads_only_what_is_new() -> None:
+    history = History(room=[event(number) for number in range(9, 0, -1)])
+    async with scripted(history) as server, using(server.url, room=ROOM) as sink:
+        assert await sink.lookup("k/10") is None
+        before = len(server.asked)
+        assert await sink.lookup("k/10") is None
+        history.rooms[ROOM][:0] = [event(12), event(11, key="k/11"), event(10, key="k/10")]
+        assert await sink.lookup("k/10") == {"event_id": "$e10"}
+        assert len(server.asked) == before + 3  # a page that is all known; one that is all new, and one that is not
+        del history.rooms[ROOM][:]  # what was seen stays true
+        assert await sink.lookup("k/11") == {"event_id": "$e11"}
+
+
+async def test_a_lookup_that_broke_off_leaves_no_gap() -> None:
+    history = History(room=[event(number) for number in range(9, 5, -1)] + [event(5, key="k/5"), event(4)])
+
+    def answer_of(asked: Asked) -> Answer:
+        return http(502, b"") if failing_from == asked.query.get("from") else history(asked)
+
+    failing_from = "4"
+    async with scripted(answer_of) as server, using(server.url, room=ROOM) as sink:
+        with pytest.raises(SinkUnknown):
+            await sink.lookup("k/5")
+        failing_from = "none"
+        assert await sink.lookup("k/5") == {"event_id": "$e5"}
+
+
+async def test_no_more_than_a_few_requests_are_under_way() -> None:
+    """The others wait before the gate, and off the clock."""
+    gates: list[int] = []
+    asked, full = list[Asked](), anyio.Event()
+
+    def silent(one: Asked) -> Answer:
+        asked.append(one)
+        if len(asked) == AT_ONCE:
+            full.set()
+        return None
+
+    async def publish(sink: MatrixSink, number: int) -> None:
+        with pytest.raises(SinkUnknown):
+            await sink.publish(BODY, f"k/{number}", 1, lambda: gates.append(number))
+
+    async with scripted(silent) as server, using(server.url, timeout_s=SHORT_S) as sink:
+        async with anyio.create_task_group() as group:
+            for number in range(2 * AT_ONCE):
+                group.start_soon(publish, sink, number)
+            with anyio.fail_after(WAIT_S):
+                await full.wait()
+            assert len(set(gates)) == AT_ONCE
+    assert len(asked) == len(set(gates)) == 2 * AT_ONCE
 
 
 async def test_absent_is_not_said_of_more_events_than_were_read() -> None:
