@@ -31,22 +31,22 @@ PACKAGES = {
 # The runtime from the bottom up: a module may import modules of its own row and of the rows above it in this table (and
 # never in a circle). A folder stands for all of its modules; `actonce` itself is runtime/actonce/__init__.py.
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "ownership", "placement", "roster"),
+    ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
-    ("envelopes", "journal", "messages", "settings", "world"),
+    ("envelopes", "journal", "messages", "recovery", "settings", "world"),
     ("breaker", "complaints", "limits"),
     ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks", "sources"),
     ("matrix",),
-    ("asking", "endpoints", "ledger", "memory", "peers", "pool", "running", "sharing"),
+    ("asking", "endpoints", "following", "ledger", "memory", "peers", "pool", "running", "sharing", "standing"),
     ("escrow",),
     ("cooling", "slots"),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
-    ("children", "doubts", "orders", "scheduler", "steps"),
+    ("children", "control", "doubts", "orders", "polls", "scheduler", "steps", "webhooks"),
     (
-        "context", "desk", "engine", "job", "listening",
-        "patience", "performing", "recall", "spending", "stepping", "views",
+        "context", "desk", "engine", "job", "listening", "patience",
+        "performing", "polling", "recall", "spending", "stepping", "views",
     ),
     ("edge", "memory_report", "quota_report"),
     ("effect_report", "election_report", "http_api", "http_memory", "replica", "reporting", "sim", "troubles"),

@@ -4,12 +4,15 @@ Nothing here reads a clock, makes a random number, or does I/O: time and ids com
 """
 
 from .cells import Cell, Tally
+from .control import AGENT, ControlState, kind_target, replica_target
+from .cursor import Cursor
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
     ENTRY_BYTES_MAX,
     Cancel,
     Claim,
+    ControlRecord,
     Done,
     Doubt,
     EffectRecord,
@@ -46,8 +49,10 @@ from .fields import (
     AFTER_MAX,
     COUNT_MAX,
     KEY_BYTES_MAX,
+    MODES,
     NAME_BYTES_MAX,
     PRIORITY_MAX,
+    REASON_CHARS_MAX,
     VOTERS_MAX,
     name_is_valid,
 )
@@ -56,9 +61,11 @@ from .quota import NOBODY, QuotaState
 from .rank import order, rank
 from .rights import Cool, Gift, Share
 from .roster import RosterState
+from .shelves import EntryId
 from .stamps import HybridClock, stamp_wall_s
-from .state import EntryId, State
+from .state import State
 from .step import NO_BASE, ClaimId, lineage, step_key
+from .switch import Shut, Switch
 from .task import TaskState, claim_order
 from .updates import (
     EMPTY_UPDATE,
@@ -73,14 +80,17 @@ from .values import VALUE_DEPTH_MAX, Json, pack_value, unpack_value
 
 __all__ = [
     "AFTER_MAX",
+    "AGENT",
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",
     "KEY_BYTES_MAX",
+    "MODES",
     "NAME_BYTES_MAX",
     "NOBODY",
     "NO_BASE",
     "PRIORITY_MAX",
+    "REASON_CHARS_MAX",
     "SHAPES",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
@@ -90,8 +100,11 @@ __all__ = [
     "Change",
     "Claim",
     "ClaimId",
+    "ControlRecord",
+    "ControlState",
     "Cool",
     "CrdtError",
+    "Cursor",
     "Delta",
     "Document",
     "DocumentPoisoned",
@@ -122,9 +135,11 @@ __all__ = [
     "Roster",
     "RosterState",
     "Share",
+    "Shut",
     "State",
     "StateVectorInvalid",
     "Step",
+    "Switch",
     "Tally",
     "TallyState",
     "Task",
@@ -139,6 +154,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_state_vector",
+    "kind_target",
     "lineage",
     "name_is_valid",
     "order",
@@ -148,6 +164,7 @@ __all__ = [
     "parse_update",
     "place",
     "rank",
+    "replica_target",
     "stamp_wall_s",
     "step_key",
     "unpack_value",

@@ -20,6 +20,7 @@ from typing import Any
 from actonce.desk import Desk
 from actonce.executor import printable
 from actonce.inbox import Submitted, pack_payload
+from actonce.pauses import pause_s
 from actonce.readiness import make_terms
 from actonce.sources import Source
 from actonce.world import Cancel
@@ -27,9 +28,6 @@ from actonce_crdt import Json
 
 log = logging.getLogger("actonce.sources")
 
-AGAIN_S = 0.5
-"""The first pause before a listener starts again; it doubles with each failure in a row."""
-AGAIN_S_MAX = 60.0
 HEALTHY_S = 30.0
 """A listener that ran for so long is well: its failures are forgotten."""
 ERROR_CHARS_MAX = 300
@@ -164,9 +162,3 @@ class Listeners:
         wait_s = pause_s(listener.failures, world.rng.random())
         listener.again_at = world.now() + wait_s
         listener.handle = world.call_later(wait_s, partial(self._start, listener))
-
-
-def pause_s(failures: int, dice: float) -> float:
-    """Before the next start after so many failures in a row: exponential, the upper half of it by chance (0 to 1)."""
-    cap = min(AGAIN_S_MAX, AGAIN_S * 2.0 ** min(failures - 1, 30))
-    return cap * (1 + dice) / 2

@@ -19,12 +19,15 @@ def troubles(engine: Engine) -> Iterator[str]:
     """All that is the case now."""
     if engine.membership.settled is not None:
         yield from minority(engine)
+    if engine.damage:
+        yield engine.damage
     yield from names(engine)
     yield from doubts(engine)
     yield from engine.desk.lines.resting()
     yield from clocks(engine)
     yield from placements(engine)
     yield from engine.listeners.troubles()
+    yield from engine.desk.polls.troubles()
 
 
 def minority(engine: Engine) -> Iterator[str]:

@@ -9,6 +9,7 @@ from actonce_crdt import (
     Cell,
     Claim,
     Cool,
+    Cursor,
     Done,
     Doubt,
     Gift,
@@ -22,7 +23,9 @@ from actonce_crdt import (
     Reopen,
     Roster,
     Share,
+    Shut,
     Step,
+    Switch,
     Tally,
     Task,
     Try,
@@ -111,6 +114,7 @@ def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
 
 
 marks = st.builds(Mark, step_keys, stamps, names, small)
+cursors = st.builds(Cursor, step_keys, stamps, names, small, st.integers(1, 3), blobs)
 
 
 resources = st.sampled_from(["q/requests", "shared"])
@@ -140,6 +144,17 @@ def cells(keys: st.SearchStrategy[str] = cell_places) -> st.SearchStrategy[Cell]
 
 def tallies(keys: st.SearchStrategy[str] = counters) -> st.SearchStrategy[Tally]:
     return st.builds(Tally, keys, stamps, names, journals, small, small, small, st.sampled_from(["", "t1"]))
+targets = st.sampled_from(["agent", "shared"])
+dots = st.dictionaries(names, st.integers(1, 4), max_size=3).map(lambda found: tuple(sorted(found.items())))
+
+
+def switches(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Switch]:
+    modes = st.sampled_from(["run", "drain", "pause", "stop", "halt"])
+    return st.builds(Switch, keys, stamps, names, st.integers(1, 4), modes, dots, st.sampled_from(["", "why"]))
+
+
+def shuts(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Shut]:
+    return st.builds(Shut, keys, stamps, names, dots)
 
 
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
@@ -153,8 +168,10 @@ task_records = st.one_of(
 )
 effect_records = st.one_of(intents(), receipts(), doubts())
 quota_records = st.one_of(gifts(), shares(), cools())
+control_records = st.one_of(switches(), shuts())
 records: st.SearchStrategy[Record] = st.one_of(
-    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns, cells(), tallies())
+    *(task_records, effect_records, quota_records, control_records, rosters(), steps(), marks, unknowns),
+    *(cells(), tallies(), cursors),
 )
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from actonce import Agent, Context, SourceContext
 from actonce.errors import ConfigError, UnknownKind
-from actonce.listening import AGAIN_S, AGAIN_S_MAX, HEALTHY_S, pause_s
+from actonce.listening import HEALTHY_S
+from actonce.pauses import AGAIN_S, AGAIN_S_MAX, pause_s
 from actonce.reporting import status
 from actonce.sim.cluster import Cluster, Feed, FeedSink
 from actonce.sim.work_checkers import LIVENESS, SAFETY
