@@ -342,13 +342,16 @@ async def test_no_more_than_a_few_requests_are_under_way() -> None:
         with pytest.raises(SinkUnknown):
             await sink.publish(BODY, f"k/{number}", 1, lambda: gates.append(number))
 
-    async with scripted(silent) as server, using(server.url, timeout_s=SHORT_S) as sink:
-        async with anyio.create_task_group() as group:
-            for number in range(2 * AT_ONCE):
-                group.start_soon(publish, sink, number)
-            with anyio.fail_after(WAIT_S):
-                await full.wait()
-            assert len(set(gates)) == AT_ONCE
+    async with (
+        scripted(silent) as server,
+        using(server.url, timeout_s=SHORT_S) as sink,
+        anyio.create_task_group() as group,
+    ):
+        for number in range(2 * AT_ONCE):
+            group.start_soon(publish, sink, number)
+        with anyio.fail_after(WAIT_S):
+            await full.wait()
+        assert len(set(gates)) == AT_ONCE
     assert len(asked) == len(set(gates)) == 2 * AT_ONCE
 
 
