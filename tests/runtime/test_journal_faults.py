@@ -21,7 +21,7 @@ from actonce_crdt import Document
 
 from .documents import STRACE, Written, fail, run_writer
 
-ROUNDS = int(os.environ.get("JOURNAL_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("JOURNAL_ROUNDS", "1"))
 SYNCS_AT_START = 17
 """Up to so many syncs come before the first commit."""
 needs_strace = pytest.mark.skipif(STRACE is None, reason="NOT TESTED: faults at fsync; apt-get install strace")

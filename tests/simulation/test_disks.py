@@ -264,3 +264,7 @@ def test_lost_rows_are_named() -> None:
     assert name_rows([1, 3, 5, 7, 9, 10]) == "rows 1, 3, 5 and 3 more"
     assert judge([], 0).lost == ""
     assert judge([], 2).lost == "rows 1 to 2"
+    rows = [(1, "journal"), (7, "snapshot"), (8, "update")]  # what a snapshot took the place of is not lost
+    image = [Found(seq, Row(kind, b""), checksum(seq, kind, b"")) for seq, kind in rows]
+    assert judge(image, 8).lost == ""
+    assert judge(image[1:], 9).lost == "rows 1 and 9"
