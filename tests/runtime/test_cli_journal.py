@@ -110,9 +110,7 @@ def test_a_loss_is_accepted_only_by_a_word(tmp_path: Path) -> None:
     append_view(tmp_path / "a")
     (tmp_path / "a" / "mark").write_bytes(b"")
     assert facts("repair", "--data", tmp_path / "a", "--accept-loss")["alone"]
-    opened, recovered = open_journal(
-        tmp_path / "a", agent="kevin", replica="a", post=lambda call: None, on_error=fail
-    )
+    opened, recovered = open_journal(tmp_path / "a", agent="kevin", replica="a", post=lambda call: None, on_error=fail)
     opened.close()
     assert (recovered.new, recovered.view, len(recovered.updates)) == (True, None, 3)
 
@@ -144,9 +142,7 @@ def test_a_file_goes_from_one_disk_to_another(tmp_path: Path) -> None:
     found = facts("check", "--data", tmp_path / "b")
     assert (found["digest"], found["replica"]) == (made["digest"], "b")
     assert found["journal"] != made["journal"]
-    opened, recovered = open_journal(
-        tmp_path / "b", agent="kevin", replica="b", post=lambda call: None, on_error=fail
-    )
+    opened, recovered = open_journal(tmp_path / "b", agent="kevin", replica="b", post=lambda call: None, on_error=fail)
     opened.close()
     assert (recovered.new, recovered.view, recovered.damage) == (True, None, "")
 
