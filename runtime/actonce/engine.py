@@ -124,8 +124,8 @@ class Engine:
         parts = (world, self.membership, self.gossip, self.gate)
         self.views = Views(*parts, wake=self.wake, note=self.note, fail=self.fail)
         self._recovered = recovered
-        self.damage = recovered.damage
-        """What the journal lost before this start, or ""."""
+        self.damage, self.begins = recovered.damage, recovered.new
+        """What the journal lost before this start, or ""; whether nobody had acted on it yet."""
         self.views.patient = bool(self.damage)
 
     def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
