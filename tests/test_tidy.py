@@ -35,7 +35,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("locks",),
     ("envelopes", "journal", "messages", "settings", "world"),
     ("breaker", "complaints", "limits"),
-    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks"),
+    ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks"),
     ("asking", "endpoints", "ledger", "peers", "pool", "running", "sharing"),
     ("escrow",),
     ("cooling", "slots"),

@@ -15,6 +15,7 @@ from actonce.patience import Patience
 from actonce.performing import Effect
 from actonce.readiness import make_terms
 from actonce.running import Run
+from actonce.sinks import Stamping
 from actonce.spending import Spending, SyncSpending
 from actonce.stepping import Stepping, call, inside, within
 from actonce.world import RunAsync
@@ -193,6 +194,9 @@ class Context:
         if sink not in self._desk.agent.sinks:
             known = ", ".join(sorted(self._desk.agent.sinks)) or "none"
             raise ConfigError(f"agent {self._desk.agent.name!r} has no sink {sink!r}; it has: {known}")
+        there = self._desk.agent.sinks[sink]
+        if isinstance(there, Stamping):
+            body = there.stamped(body, self._desk.world.wall())
         packed = pack_payload("the body", body)
         if key is not None:
             return await self._perform(sink, packed, task_id(self.task, key))
