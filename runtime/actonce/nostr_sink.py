@@ -135,7 +135,8 @@ class NostrSink:
     def _parts(self, body: Json) -> tuple[str, int, list[Any], int]:
         match body:
             case {"content": str(content), "created_at": int(at), **rest} if set(rest) <= {"kind", "tags"}:
-                kind, tags = rest.get("kind", self._kind), rest.get("tags", [])
+                kind: Any = rest.get("kind", self._kind)
+                tags: Any = rest.get("tags", [])
             case _:
                 raise SinkRefused(
                     "the body of a Nostr effect is a text, or a content with a kind and tags", permanent=True

@@ -58,8 +58,10 @@ async def test_the_same_effect_is_the_same_event_and_another_key_another() -> No
 
 @pytest.mark.parametrize(
     "body",
-    [1, None, {"content": 1}, {"text": "x"}, {"content": "x", "kind": -1}, {"content": "x", "tags": ["t"]}]
-    + [{"content": "x", "tags": [[1]]}, {"content": "x", "created_at": "now"}, "a\x00b", "\ud800"],
+    [
+        *(1, None, {"content": 1}, {"text": "x"}, {"content": "x", "kind": -1}, {"content": "x", "tags": ["t"]}),
+        *({"content": "x", "tags": [[1]]}, {"content": "x", "created_at": "now"}, "a\x00b", "\ud800"),
+    ],
 )
 async def test_what_is_no_event_is_refused_for_good(body: Json) -> None:
     sink = NostrSink("ws://127.0.0.1:9", SECRET)
@@ -70,8 +72,10 @@ async def test_what_is_no_event_is_refused_for_good(body: Json) -> None:
 
 @pytest.mark.parametrize(
     ("why", "permanent"),
-    [("blocked: no", True), ("invalid: odd", True), ("auth-required: who", True)]
-    + [("rate-limited: slow down", False), ("error: disk", False)],
+    [
+        *(("blocked: no", True), ("invalid: odd", True), ("auth-required: who", True)),
+        *(("rate-limited: slow down", False), ("error: disk", False)),
+    ],
 )
 async def test_a_relay_that_says_no(why: str, permanent: bool) -> None:
     sink = NostrSink("ws://127.0.0.1:9", SECRET)
