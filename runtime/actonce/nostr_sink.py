@@ -1,8 +1,8 @@
 """Effects as Nostr events (NIP-01): signed, and named by the hash of their content.
 
 Whoever sends an effect again sends the same event, byte for byte but for the signature: its time is recorded with the
-intent (`stamped`), its tags hold a digest of the effect's key. So a relay refuses it as a duplicate, for ever, and readers
-see one event whichever relays it came through.
+intent (`stamped`), its tags hold a digest of the effect's key. So a relay refuses it as a duplicate, for ever, and
+readers see one event whichever relays it came through.
 """
 
 from __future__ import annotations

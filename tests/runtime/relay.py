@@ -1,4 +1,4 @@
-"""A small Nostr relay (NIP-01) on a real socket: checks ids and signatures, keeps each event once, tells subscribers."""
+"""A small Nostr relay (NIP-01) on a real socket: checks ids and signatures, and keeps each event once."""
 
 from __future__ import annotations
 
