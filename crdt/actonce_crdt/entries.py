@@ -23,9 +23,14 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "step"      step key    task, epoch, number, base_epoch, base_author, base_number, name, before, result
                                                               a part of the handler returned this
     "mark"      schedule    slot                              all of its slots up to this one are settled
+    "cursor"    source      epoch, number, value              all up to here has become tasks
     "gift"      resource    giver, to, total, late            so many rights went that way in all
     "share"     resource    holder, seq, open, late, period   which rights a crash of the holder makes unusable for long
     "cool"      resource    for_ms, factor                    the provider complained
+    "cell"      place       value, seen, expires_ms, task     somebody wrote to memory (see `memory`)
+    "tally"     counter     journal, seq, plus, minus, task   somebody counted
+    "switch"    target      number, mode, over, reason        somebody ordered pause, stop and so on (see `control`)
+    "shut"      target      seen                              the author's gate is shut under these switches
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
@@ -38,9 +43,12 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from . import fields as check
+from .cells import Cell, Tally
+from .cursor import Cursor
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
 from .rights import Cool, Gift, Share
+from .switch import Shut, Switch
 
 ENTRY_BYTES_MAX: Final = 262_144
 
@@ -283,9 +291,12 @@ class Unknown:
 TaskRecord: TypeAlias = Task | Claim | Try | Done | Passed | Cancel | Reopen | Grant | Release
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
 QuotaRecord: TypeAlias = Gift | Share | Cool
-Record: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark | Unknown
+MemoryRecord: TypeAlias = Cell | Tally
+ControlRecord: TypeAlias = Switch | Shut
+_Other: TypeAlias = QuotaRecord | MemoryRecord | ControlRecord | Roster | Step | Mark | Cursor
+Record: TypeAlias = TaskRecord | EffectRecord | _Other | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark
+_Known: TypeAlias = TaskRecord | EffectRecord | _Other
 _CHECKS: Final[dict[str, check.Check]] = {
     "key": check.key, "stamp": check.stamp, "author": check.name, "kind": check.key, "payload": check.blob,
     "epoch": check.count, "incarnation": check.count, "attempt": check.attempt, "retry_at_ms": check.count,
@@ -298,7 +309,8 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "claimant": check.name, "journal": check.key, "roster": check.count, "act": check.act, "ballot": check.ballot,
     "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
     "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
-    "round": check.count,
+    "value": check.blob, "seen": check.seen, "expires_ms": check.count, "plus": check.count, "minus": check.count,
+    "round": check.count, "mode": check.mode, "reason": check.reason,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
@@ -306,6 +318,7 @@ _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
     "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
     "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
+    "cell": Cell, "tally": Tally, "switch": Switch, "shut": Shut, "cursor": Cursor,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
@@ -313,6 +326,8 @@ _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
 }
 _SPECIAL: Final[dict[tuple[str, str], check.Check]] = {
     ("grant", "over"): check.count, ("roster", "over"): check.ballot, ("share", "holder"): check.key,
+    ("cell", "task"): check.maybe_key, ("tally", "task"): check.maybe_key,
+    ("switch", "number"): check.attempt, ("switch", "over"): check.dots, ("shut", "seen"): check.dots,
 }  # fmt: skip
 _FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {
     code: tuple((field.name, _SPECIAL.get((code, field.name)) or _CHECKS[field.name]) for field in fields(kind))

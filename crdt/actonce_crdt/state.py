@@ -9,7 +9,10 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, quota, roster, step, task
+from . import control, effect, memory, quota, roster, step, task
+from .cells import Cell, Tally
+from .control import ControlState
+from .cursor import Cursor, cursor_order
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -32,10 +35,12 @@ from .entries import (
     encode,
 )
 from .lattice import greatest
+from .memory import CellState, TallyState
 from .packing import pack
 from .quota import QuotaState
 from .rights import Cool, Gift, Share
 from .roster import RosterState
+from .switch import Shut, Switch
 from .task import TaskState
 
 EntryId: TypeAlias = tuple[int, int]
@@ -44,20 +49,25 @@ EntryId: TypeAlias = tuple[int, int]
 _TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
 _QUOTA_KINDS = (Gift, Share, Cool)
+_MEMORY_KINDS = (Cell, Tally)
+_CONTROL_KINDS = (Switch, Shut)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks, effects, quotas, steps, marks, rosters have separate key spaces.
+    """The fold of the entries present. Tasks, effects, quotas, steps, marks, cursors, rosters, memory and controls have
+    separate key spaces.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
     """
 
     __slots__ = (
+        *("_control_entries", "_controls"),
+        *("_cursor_entries", "_cursors"),
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
         *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
-        *("_task_entries", "_tasks", "_unknown"),
+        *("_task_entries", "_tasks", "_unknown", "_memory_entries", "_cells", "_tallies", "_places", "_cell_bytes"),
     )
 
     def __init__(self) -> None:
@@ -70,12 +80,21 @@ class State:
         self._roster_entries: dict[str, dict[EntryId, Record]] = {}
         self._quotas: dict[str, QuotaState] = {}
         self._quota_entries: dict[str, dict[EntryId, Record]] = {}
+        self._controls: dict[str, ControlState] = {}
+        self._control_entries: dict[str, dict[EntryId, Record]] = {}
         self._unknown: dict[str, dict[EntryId, Record]] = {}
         self._steps: dict[str, Step] = {}
         self._steps_of: dict[str, set[str]] = {}  # task id -> keys of its steps
         self._step_entries: dict[str, dict[EntryId, Record]] = {}
         self._marks: dict[str, Mark] = {}
         self._mark_entries: dict[str, dict[EntryId, Record]] = {}
+        self._memory_entries: dict[str, dict[EntryId, Record]] = {}
+        self._cells: dict[str, CellState] = {}
+        self._tallies: dict[str, TallyState] = {}
+        self._places: dict[str, dict[str, None]] = {}  # name in memory -> keys of its places and counter
+        self._cell_bytes = 0
+        self._cursors: dict[str, Cursor] = {}
+        self._cursor_entries: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
 
     @classmethod
@@ -106,6 +125,40 @@ class State:
         """Resource -> state: a live, read-only view."""
         return MappingProxyType(self._quotas)
 
+    @property
+    def cells(self) -> Mapping[str, CellState]:
+        """Place in memory (`memory.place`) -> state: a live, read-only view."""
+        return MappingProxyType(self._cells)
+
+    @property
+    def tallies(self) -> Mapping[str, TallyState]:
+        """Counter in memory (`memory.place`) -> state: a live, read-only view."""
+        return MappingProxyType(self._tallies)
+
+    @property
+    def remembered(self) -> Sequence[str]:
+        """All names in memory, sorted, also of what was taken away."""
+        return sorted(self._places)
+
+    @property
+    def cell_bytes(self) -> int:
+        """Bytes of all values that are remembered, concurrent ones included."""
+        return self._cell_bytes
+
+    def places(self, name: str) -> Sequence[str]:
+        """Keys of the places, or the counter, under this name, sorted."""
+        return sorted(self._places.get(name, ()))
+
+    def writes(self, name: str) -> list[Record]:
+        """Every entry present about a name in memory, the replaced ones included, by (stamp, author)."""
+        found = [record for key in self._places.get(name, ()) for record in self._memory_entries[key].values()]
+        return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
+
+    @property
+    def controls(self) -> Mapping[str, ControlState]:
+        """Target -> what it may do: a live, read-only view."""
+        return MappingProxyType(self._controls)
+
     def __len__(self) -> int:
         """Number of entries present."""
         return len(self._keys)
@@ -130,6 +183,8 @@ class State:
         elif isinstance(record, _QUOTA_KINDS):
             had = self._quotas.get(key)
             self._quotas[key] = quota.lift(record) if had is None else quota.join(had, quota.lift(record))
+        elif isinstance(record, _CONTROL_KINDS):
+            self._controls[key] = control.join(self._controls.get(key, ControlState()), control.lift(record))
         elif isinstance(record, Roster):
             self._rosters[key] = roster.join(self._rosters.get(key, RosterState()), roster.lift(record))
         elif isinstance(record, Step):
@@ -137,6 +192,13 @@ class State:
             self._put_step(key, record if there is None else step.join(there, record))
         elif isinstance(record, Mark):
             self._marks[key] = join_marks(self._marks.get(key), record)
+        elif isinstance(record, Cell):
+            self._put_cell(key, memory.join_cells(self._cells.get(key, CellState()), memory.lift_cell(record)))
+        elif isinstance(record, Tally):
+            counted = self._tallies.get(key, TallyState())
+            self._put_tally(key, memory.join_tallies(counted, memory.lift_tally(record)))
+        elif isinstance(record, Cursor):
+            self._cursors[key] = join_cursors(self._cursors.get(key), record)
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -166,6 +228,12 @@ class State:
                 self._quotas[key] = reduce(quota.join, left)
             else:
                 del self._quotas[key]
+        elif isinstance(record, _CONTROL_KINDS):
+            ordered = [control.lift(one) for one in rest.values() if isinstance(one, _CONTROL_KINDS)]
+            if ordered:
+                self._controls[key] = reduce(control.join, ordered)
+            else:
+                del self._controls[key]
         elif isinstance(record, Roster):
             acts = [roster.lift(one) for one in rest.values() if isinstance(one, Roster)]
             if acts:
@@ -180,6 +248,17 @@ class State:
             for one in rest.values():
                 assert isinstance(one, Mark)
                 self._marks[key] = join_marks(self._marks.get(key), one)
+        elif isinstance(record, Cell):
+            held = [memory.lift_cell(one) for one in rest.values() if isinstance(one, Cell)]
+            self._put_cell(key, reduce(memory.join_cells, held) if held else None)
+        elif isinstance(record, Tally):
+            counted = [memory.lift_tally(one) for one in rest.values() if isinstance(one, Tally)]
+            self._put_tally(key, reduce(memory.join_tallies, counted) if counted else None)
+        elif isinstance(record, Cursor):
+            del self._cursors[key]
+            for one in rest.values():
+                assert isinstance(one, Cursor)
+                self._cursors[key] = join_cursors(self._cursors.get(key), one)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -194,6 +273,11 @@ class State:
     def marks(self) -> Mapping[str, Mark]:
         """Schedule -> the newest of its slots up to which all are settled: a live, read-only view."""
         return MappingProxyType(self._marks)
+
+    @property
+    def cursors(self) -> Mapping[str, Cursor]:
+        """Polled source -> how far it was read: a live, read-only view."""
+        return MappingProxyType(self._cursors)
 
     def steps_of(self, task_id: str) -> Sequence[Step]:
         """The steps of a task, of all its claims, by key."""
@@ -223,8 +307,15 @@ class State:
             fields.update(encode(one) for one in decided.steps)
         fields.update(encode(one) for one in self._steps.values())
         fields.update(encode(one) for one in self._marks.values())
+        fields.update(encode(one) for one in self._cursors.values())
         for had in self._quotas.values():
             fields.update(encode(one) for one in had.records())
+        for place in self._cells.values():
+            fields.update(encode(one) for one in place.records())
+        for counter in self._tallies.values():
+            fields.update(encode(one) for one in counter.records())
+        for ordered in self._controls.values():
+            fields.update(encode(one) for one in ordered.records())
         for entries in self._unknown.values():
             fields.update(encode(one) for one in entries.values())
         return pack(sorted(fields))
@@ -234,12 +325,18 @@ class State:
             return self._unknown
         if isinstance(record, _QUOTA_KINDS):
             return self._quota_entries
+        if isinstance(record, _CONTROL_KINDS):
+            return self._control_entries
         if isinstance(record, Roster):
             return self._roster_entries
         if isinstance(record, Step):
             return self._step_entries
         if isinstance(record, Mark):
             return self._mark_entries
+        if isinstance(record, _MEMORY_KINDS):
+            return self._memory_entries
+        if isinstance(record, Cursor):
+            return self._cursor_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:
@@ -261,6 +358,30 @@ class State:
         if new is not None:
             self._effects_of.setdefault(new, set()).add(key)
 
+    def _put_cell(self, key: str, after: CellState | None) -> None:
+        """Replace a place in memory, keeping the index of names and the sum of bytes."""
+        before = self._cells.pop(key, None)
+        self._cell_bytes += _bytes(after) - _bytes(before)
+        if after is not None:
+            self._cells[key] = after
+        self._index_place(key)
+
+    def _put_tally(self, key: str, after: TallyState | None) -> None:
+        self._tallies.pop(key, None)
+        if after is not None:
+            self._tallies[key] = after
+        self._index_place(key)
+
+    def _index_place(self, key: str) -> None:
+        parsed = memory.parse_place(key)
+        name = parsed[1] if parsed else key
+        if key in self._cells or key in self._tallies:
+            self._places.setdefault(name, {})[key] = None
+        elif name in self._places:
+            self._places[name].pop(key, None)
+            if not self._places[name]:
+                del self._places[name]
+
     def _put_step(self, key: str, after: Step | None) -> None:
         """Replace a step, keeping the index of steps by task."""
         before = self._steps.pop(key, None)
@@ -277,5 +398,16 @@ class State:
 def join_marks(a: Mark | None, b: Mark) -> Mark:
     """Least upper bound: the largest (slot, stamp, author). What is settled stays settled."""
     joined = greatest(a, b, lambda mark: (mark.slot, mark.stamp, mark.author))
+    assert joined is not None
+    return joined
+
+
+def _bytes(state: CellState | None) -> int:
+    return sum(len(cell.value) for cell in state.live) if state is not None else 0
+
+
+def join_cursors(a: Cursor | None, b: Cursor) -> Cursor:
+    """Least upper bound: the largest (epoch, number, stamp, author). A cursor never goes back."""
+    joined = greatest(a, b, cursor_order)
     assert joined is not None
     return joined

@@ -26,10 +26,13 @@ from actonce.errors import (
     SinkUnknown,
     TaskFailed,
 )
+from actonce.following import follow_jsonl
+from actonce.listening import SourceContext
 from actonce.placement import Traits
 from actonce.replica import Handle, Replica
 from actonce.settings import LAN, LAPTOP, WAN, Settings
 from actonce.sinks import CallableSink, FileSink, HttpSink, Sink
+from actonce.sources import Item, Polled
 from actonce.spending import Spend
 
 __version__ = "0.1.0"
@@ -49,6 +52,8 @@ __all__ = [
     "GateClosed",
     "Handle",
     "HttpSink",
+    "Item",
+    "Polled",
     "QuotaBusy",
     "QuotaError",
     "QuotaTimeout",
@@ -57,9 +62,11 @@ __all__ = [
     "Sink",
     "SinkRefused",
     "SinkUnknown",
+    "SourceContext",
     "Spend",
     "SyncContext",
     "TaskFailed",
     "Traits",
     "__version__",
+    "follow_jsonl",
 ]

@@ -13,7 +13,9 @@ from actonce.doubts import Doubts
 from actonce.endpoints import Lines
 from actonce.executor import Executor
 from actonce.inbox import Inbox
+from actonce.memory import Memory
 from actonce.outbox import Outbox
+from actonce.polls import Polls
 from actonce.quotas import Quotas
 from actonce.running import Gate, Run
 from actonce.settings import Settings
@@ -29,8 +31,8 @@ def unwatched(what: str, run: Run, label: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the hands may use of a replica. From `outbox` to `doubts`: touched only inside `ask` and `tell`; but for the
-    pools of `quotas`, which are touched over there only.
+    """What the hands may use of a replica. From `outbox` to `polls`: touched only inside `ask` and `tell`; but for the
+    pools of `quotas`, which are touched over there only. `memory` is read from anywhere.
     """
 
     world: World
@@ -43,7 +45,9 @@ class Desk:
     inbox: Inbox
     children: Children
     quotas: Quotas
+    memory: Memory
     doubts: Doubts
+    polls: Polls
     lines: Lines = field(default_factory=Lines)
     """The ways to the sinks. Over there only."""
     watch: Callable[[str, Run, str], None] = unwatched

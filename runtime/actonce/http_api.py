@@ -15,20 +15,24 @@ from typing import Any
 
 import anyio
 
-from actonce import effect_report, election_report, quota_report, reporting
+from actonce import effect_report, election_report, http_memory, quota_report, reporting
 from actonce.doubts import ANSWERS
 from actonce.engine import Engine
 from actonce.errors import (
     ActonceError,
     KeyReused,
+    MemoryFull,
+    MemoryInvalid,
     NoSuchTask,
     PayloadInvalid,
+    PayloadTooLarge,
     RosterRefused,
     UnknownKind,
     WrongState,
 )
 from actonce.inbox import Submitted, pack_payload
 from actonce.readiness import make_terms
+from actonce.webhooks import EventRefused, hook_token, read_event
 from actonce_crdt import Done, unpack_value
 from actonce_transports import HttpRequest, HttpResponse
 
@@ -36,9 +40,11 @@ ROWS_DEFAULT = 100
 ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 ROSTER_WAIT_S = 10.0
+HOOK = "/hook/"
 PAGES = (
-    "GET /status, /tasks, /dead, /posts, /doubts, /schedules, /quota, /explain/TASK, /result/TASK, /roster, "
-    "/healthz, /readyz; POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /doubts/EFFECT, /roster, /quota/found"
+    "GET /status, /tasks, /dead, /posts, /doubts, /schedules, /quota, /memory, /memory/NAME, /explain/TASK, "
+    "/result/TASK, /roster, /healthz, /readyz; POST /submit, /hook/PATH, /cancel/TASK, /retry/TASK, /drop/TASK, "
+    "/doubts/EFFECT, /memory/NAME, /roster, /quota/found"
 )
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -51,12 +57,14 @@ def http_token(secret: bytes) -> str:
 class HttpApi:
     """Answers plain HTTP requests for one engine.
 
-    With a secret every request but the health checks needs `Authorization: Bearer <http_token>`. Without one only
+    With a secret every request but the health checks needs `Authorization: Bearer <http_token>`; for a webhook its own
+    token (`webhooks.hook_token`) does as well. Without one only
     programs on this host can connect; a browser is kept out by the Host header and the content type.
     """
 
     def __init__(self, engine: Engine, secret: bytes | None = None) -> None:
         self._engine = engine
+        self._secret = secret
         self._token = http_token(secret) if secret is not None else None
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -93,10 +101,18 @@ class HttpApi:
                 return await self._result(task, request.query.get("wait", "0"))
             case "GET", ["roster"]:
                 return _answer(200, election_report.roster_facts(self._engine))
+            case "GET", ["memory", *name]:
+                return _answer(*http_memory.look(self._engine, "".join(name), request.query, _limit(request)))
+            case "POST", ["memory", name]:
+                return await self._remember(request, name)
             case "POST", ["quota", "found"]:
                 return self._found(request)
             case "POST", ["submit"]:
                 return await self._submit(request)
+            case "POST", ["hook", path]:
+                return await self._hook(request, path)
+            case "GET", ["hook", _]:
+                return _error(405, "a webhook takes POST")
             case "POST", ["roster"]:
                 return await self._change_roster(request)
             case "POST", ["cancel" | "retry" | "drop" as order, task]:
@@ -110,8 +126,10 @@ class HttpApi:
 
     def _refuse(self, request: HttpRequest) -> HttpResponse | None:
         if self._token is not None:
-            given = request.headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            given, tokens = request.headers.get("authorization", "").encode(), [self._token]
+            if request.path.startswith(HOOK) and self._secret is not None:
+                tokens.append(hook_token(self._secret, request.path.removeprefix(HOOK)))
+            if not any(hmac.compare_digest(given, f"Bearer {token}".encode()) for token in tokens):
                 return _error(401, "this mesh has a secret: send its token (actonce does so with --secret-file)")
             return None
         host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
@@ -154,6 +172,26 @@ class HttpApi:
             return _error(400, str(error))
         return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
 
+    async def _hook(self, request: HttpRequest, path: str) -> HttpResponse:
+        """An event for a webhook; answered once its task is safe, so that the sender need not repeat it."""
+        hook, limit_s = self._engine.agent.webhooks.get(path), self._engine.settings.submit_timeout_s
+        if hook is None:
+            known = ", ".join(sorted(self._engine.agent.webhooks)) or "none"
+            return _error(404, f"the agent has no webhook {path!r}; it has: {known}")
+        try:
+            key, event = read_event(hook, request.headers, request.body)
+            submit = partial(self._engine.inbox.submit, hook.kind, pack_payload("the event", event), key)
+            submitted: Submitted = await _wait(partial(submit, first_counts=True), limit_s)
+        except EventRefused as error:
+            return _error(error.status, str(error))
+        except TimeoutError:
+            return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: send it again")
+        except PayloadTooLarge as error:
+            return _error(413, str(error))
+        except ActonceError as error:
+            return _error(400, str(error))
+        return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
+
     async def _change_roster(self, request: HttpRequest) -> HttpResponse:
         """`{"add": name}` or `{"remove": name}`; answered once it is decided."""
         if not request.headers.get("content-type", "").startswith("application/json"):
@@ -175,6 +213,18 @@ class HttpApi:
         except (ValueError, RecursionError) as error:
             return _error(400, f"the body is not JSON: {error}")
         return _error(409, refusal) if refusal is not None else _answer(200, election_report.roster_facts(self._engine))
+
+    async def _remember(self, request: HttpRequest, name: str) -> HttpResponse:
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        limit_s = self._engine.settings.submit_timeout_s
+        try:
+            word: str = await _wait(partial(http_memory.order, self._engine, name, request.body), limit_s)
+        except TimeoutError:
+            return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: look, and tell it again")
+        except (MemoryInvalid, MemoryFull) as error:
+            return _error(400, str(error))
+        return _answer(200, {"name": name, "state": word})
 
     async def _order(self, request: HttpRequest, order: str, task: str) -> HttpResponse:
         if not request.headers.get("content-type", "").startswith("application/json"):

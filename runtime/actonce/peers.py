@@ -185,6 +185,11 @@ class Peer:
         self.behind.clear()
         self.behind_since = math.inf
 
+    @property
+    def never_settled(self) -> bool:
+        """It says that it has not settled, and that no view is on its disk."""
+        return not self.settled and self.view is not None and not self.view.members | self.view.lingering
+
     def promises(self, me: Member) -> bool:
         """Whether its newest view contains us. How old that is, is `contact`."""
         return self.view is not None and me in self.view.members

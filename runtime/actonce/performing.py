@@ -94,11 +94,11 @@ class Effect:
     async def _publish(self, body: bytes, settled: str | None) -> Json:
         """Through the gate and out."""
         desk, run, key = self.desk, self.run, self.key
-        left = False
+        left, effect = False, object()
 
         def gate() -> None:
             nonlocal left
-            desk.gate.check(run)
+            desk.gate.enter(effect, run)
             if not left:  # a sink may ask more than once
                 left = True
                 desk.tell(lambda: desk.outbox.leaving(run, key))
@@ -109,6 +109,8 @@ class Effect:
             if left:
                 desk.tell(lambda: desk.outbox.refused(run, key))
             raise
+        finally:
+            desk.gate.arrived(effect)
         await self._remember(receipt, settled)
         return receipt
 

@@ -19,6 +19,7 @@ from actonce_crdt import (
     Cancel,
     Claim,
     Cool,
+    Cursor,
     Done,
     Doubt,
     EffectState,
@@ -32,7 +33,9 @@ from actonce_crdt import (
     Release,
     Reopen,
     Share,
+    Shut,
     Step,
+    Switch,
     Task,
     TaskState,
     Try,
@@ -111,6 +114,7 @@ def status(engine: Engine) -> Facts:
         },
         "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
         "locks": engine.fenced.facts(),
+        "sources": engine.listeners.facts() | engine.desk.polls.facts(),
         "gossip": dict(sorted(engine.gossip.counts.items())),
         "notes": [f"{moment(at)} {text}" for at, text in list(engine.notes)[-20:]],
     }
@@ -333,6 +337,8 @@ def _words(record: Record) -> Iterator[str]:
             yield "asked for it to be tried again"
         case Mark():
             yield f"settled all slots up to {slot_text(record.slot)}"
+        case Cursor():
+            yield f"read source {record.key} up to cursor {record.number} (epoch {record.epoch})"
         case Grant():
             yield f"granted epoch {record.epoch} to {record.claimant}, incarnation {record.incarnation}"
             yield f"(roster {record.roster}{f', over epoch {record.over}' if record.over else ''})"
@@ -340,6 +346,8 @@ def _words(record: Record) -> Iterator[str]:
             yield f"gave up its claims up to epoch {record.epoch}"
         case Gift() | Share() | Cool():
             yield "moved rights of a quota"
+        case Switch() | Shut():
+            yield "gave or confirmed an order"
         case Unknown():
             yield f"wrote an entry that this version does not know: {record.code}"
 

@@ -24,6 +24,8 @@ def troubles(engine: Engine) -> Iterator[str]:
     yield from engine.desk.lines.resting()
     yield from clocks(engine)
     yield from placements(engine)
+    yield from engine.listeners.troubles()
+    yield from engine.desk.polls.troubles()
 
 
 def minority(engine: Engine) -> Iterator[str]:

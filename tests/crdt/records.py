@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from actonce_crdt import (
     Cancel,
+    Cell,
     Claim,
     Cool,
+    Cursor,
     Done,
     Doubt,
     Gift,
@@ -21,11 +23,15 @@ from actonce_crdt import (
     Reopen,
     Roster,
     Share,
+    Shut,
     Step,
+    Switch,
+    Tally,
     Task,
     Try,
     Unknown,
     encode,
+    place,
 )
 from actonce_crdt.packing import pack
 
@@ -108,6 +114,7 @@ def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
 
 
 marks = st.builds(Mark, step_keys, stamps, names, small)
+cursors = st.builds(Cursor, step_keys, stamps, names, small, st.integers(1, 3), blobs)
 
 
 resources = st.sampled_from(["q/requests", "shared"])
@@ -126,6 +133,30 @@ def cools(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Cool]:
     return st.builds(Cool, keys, stamps, names, st.integers(0, 100_000), small)
 
 
+cell_places = st.sampled_from([place("r", "mood"), place("s", "seen", "x"), "shared"])
+contexts = st.dictionaries(names, small, max_size=2).map(lambda found: tuple(sorted(found.items())))
+counters = st.sampled_from([place("c", "posts"), "shared"])
+
+
+def cells(keys: st.SearchStrategy[str] = cell_places) -> st.SearchStrategy[Cell]:
+    return st.builds(Cell, keys, stamps, names, blobs, contexts, small, st.sampled_from(["", "t1"]))
+
+
+def tallies(keys: st.SearchStrategy[str] = counters) -> st.SearchStrategy[Tally]:
+    return st.builds(Tally, keys, stamps, names, journals, small, small, small, st.sampled_from(["", "t1"]))
+targets = st.sampled_from(["agent", "shared"])
+dots = st.dictionaries(names, st.integers(1, 4), max_size=3).map(lambda found: tuple(sorted(found.items())))
+
+
+def switches(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Switch]:
+    modes = st.sampled_from(["run", "drain", "pause", "stop", "halt"])
+    return st.builds(Switch, keys, stamps, names, st.integers(1, 4), modes, dots, st.sampled_from(["", "why"]))
+
+
+def shuts(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Shut]:
+    return st.builds(Shut, keys, stamps, names, dots)
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
@@ -137,8 +168,10 @@ task_records = st.one_of(
 )
 effect_records = st.one_of(intents(), receipts(), doubts())
 quota_records = st.one_of(gifts(), shares(), cools())
+control_records = st.one_of(switches(), shuts())
 records: st.SearchStrategy[Record] = st.one_of(
-    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns)
+    *(task_records, effect_records, quota_records, control_records, rosters(), steps(), marks, unknowns),
+    *(cells(), tallies(), cursors),
 )
 
 

@@ -285,6 +285,23 @@ async def test_what_a_replica_shows_of_its_quotas(asked: Asked) -> None:
 
 
 @pytest.mark.anyio
+async def test_memory(asked: Asked) -> None:
+    assert (await asked("memory", "set", "mood", '"good"')).stdout == "mood is remembered\n"
+    assert (await asked("memory", "set", "users", "[1]", "--field", "ada", "--ttl", "1h")).exit_code == 0
+    assert (await asked("memory", "get", "mood")).stdout == '"good"\n'
+    assert (await asked.json("memory", "get", "users"))["value"] == {"ada": [1]}
+    assert [row["name"] for row in await asked.json("memory", "ls")] == ["mood", "users"]
+    assert (await asked("memory", "set", "mood", "7")).exit_code == 0
+    lines = (await asked("memory", "history", "mood")).stdout.splitlines()
+    assert [line.split("\t")[-2:] for line in lines[1:]] == [['"good"', "replaced"], ["7", "yes"]]
+    assert (await asked("memory", "rm", "mood")).stdout == "mood is forgotten\n"
+    gone = await asked("memory", "get", "mood")
+    assert (gone.exit_code, gone.stderr) == (1, "actonce: nothing is remembered under 'mood'\n")
+    wrong = await asked("memory", "set", "mood", "good")
+    assert (wrong.exit_code, wrong.stderr.startswith("actonce: VALUE is not JSON")) == (1, True)
+
+
+@pytest.mark.anyio
 async def test_healthcheck(asked: Asked, tmp_path: Path) -> None:
     assert await asked.json("healthcheck") == {"ready": True, "degraded": []}
     async with Replica(make_agent(), name="b", data=tmp_path / "b", listen="127.0.0.1:0") as other:

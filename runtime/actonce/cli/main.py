@@ -5,7 +5,23 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, dead, demo, doubts, feed, healthcheck, order, quota, roster, run, show, simulate, submit
+from actonce.cli import (
+    bench,
+    dead,
+    demo,
+    doubts,
+    feed,
+    healthcheck,
+    hook,
+    memory,
+    order,
+    quota,
+    roster,
+    run,
+    show,
+    simulate,
+    submit,
+)
 from actonce.cli.failure import Commands
 
 
@@ -32,6 +48,8 @@ for command in (
     dead.dead,
     doubts.doubts,
     quota.quota,
+    memory.memory,
+    hook.hook,
     healthcheck.healthcheck,
     demo.demo,
     bench.bench,

@@ -6,6 +6,7 @@ import asyncio
 import random
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from actonce.agent import Agent
 from actonce.desk import Desk
 from actonce.engine import Engine
 from actonce.envelopes import Kind, is_envelope, open_envelope
+from actonce.errors import Draining
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
 from actonce.messages import Push, decode
@@ -131,6 +133,7 @@ class Cluster:
         self.locks = LockStore(self._rng("locks"))
         self.nodes = {name: Node(name, Disk(self._rng(f"disk/{name}"))) for name in names}
         self._pids = 0
+        self._worlds: list[SimWorld] = []  # a dead process's handlers are not garbage: they stand still for ever
         self._gone: set[ProcessId] = set()
         self.history = History(self.loop.time)
         self.truth = Reachability(self.loop.time)
@@ -142,6 +145,8 @@ class Cluster:
         self.loop.set_exception_handler(self._broken)
         self.slack_s = 0.0
         """What slow links and losses may add to a silence: checkers allow for it."""
+        self.one_host = True
+        """Whether a process table proves deaths; otherwise links that end, and addresses that refuse, have to."""
 
     def _rng(self, part: str) -> random.Random:
         return random.Random(f"{self.seed}/{part}")
@@ -157,12 +162,14 @@ class Cluster:
         self._pids += 1
         rng = self._rng(f"world/{name}/{self._pids}")
         world = SimWorld(self.network, node.disk, name, rng, self._pids, self._gone.__contains__, self.locks)
+        self._worlds.append(world)
 
         def perform(desk: Desk, run: Run) -> Cancel:
             return world.hands.start(lambda: self._handle(world, desk, run))
 
         def died() -> None:
-            self._gone.add(world.process)
+            if self.one_host:
+                self._gone.add(world.process)
             node.disk.crash()
             self.history.add("killed", world.process.pid, name)
             self.count(name)
@@ -187,6 +194,7 @@ class Cluster:
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
         watching.cancels(self.history, world, engine)
+        watching.halts(self.history, world, engine)
         world.transport.begin(engine.routes.me, engine.routes)
         world.guard(engine.start)
         for other in sorted(self.nodes):
@@ -328,7 +336,12 @@ class Cluster:
             self.history.add("acknowledged", 0, name, submitted.task)
 
         made = make_terms(node.world.wall(), **terms)
-        node.world.guard(lambda: inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged, made))
+
+        def submit() -> None:
+            with suppress(Draining):
+                inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged, made)
+
+        node.world.guard(submit)
 
     def cancel(self, name: str, task: str) -> None:
         """Order at this replica that the task be called off, if it knows the task."""

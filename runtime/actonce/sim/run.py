@@ -18,6 +18,7 @@ from typing import Any
 from actonce.agent import Agent
 from actonce.errors import RosterRefused
 from actonce.settings import LAN, Settings
+from actonce.sim import ordering
 from actonce.sim import plan as faults
 from actonce.sim.checkers import longest_wait
 from actonce.sim.cluster import Cluster, Feed, simulate
@@ -58,6 +59,8 @@ class Scenario:
     """Of the replicas, by name, how many vote from the start where a kind of task needs it; None: all."""
     cancels: float = 0.0
     """The share of tasks that is called off, at any replica, up to a second later."""
+    one_host: bool = True
+    """False: each replica is on a host of its own, where no process table proves its death."""
 
 
 @dataclass(slots=True)
@@ -105,6 +108,7 @@ class Run:
             self.plan = plan
         self.cluster = Cluster(seed, self.names, make_agent, scenario.settings, tuple(self.names[: scenario.voters]))
         self.cluster.network.delay_s, self.cluster.network.loss = scenario.delay_s, scenario.loss
+        self.cluster.one_host = scenario.one_host
         slow = [fault for fault in self.plan if isinstance(fault, faults.SlowLink | faults.SlowPeer)]
         slowest = max((fault.delay_s for fault in slow), default=0.0)
         self.cluster.slack_s = slowest + 0.4 * bool(scenario.loss)
@@ -128,6 +132,7 @@ class Run:
         finished = await cluster.until(self._finished, LIVENESS_S)
         violations = [] if formed else ["the mesh did not form"]
         violations += [text for checker in (*SAFETY, *ELECTIONS, limits_kept) for text in checker(cluster)]
+        violations += [text for checker in ordering.SAFETY for text in checker(cluster)]
         violations += [text for checker in (*LIVENESS, rights_return) for text in checker(cluster)]
         if not finished and not violations:
             violations.append("not everything was done in time")
@@ -182,6 +187,8 @@ class Run:
 
     def _finished(self) -> bool:
         engines = self.cluster.live()
+        if len(engines) < sum(node.world is not None for node in self.cluster.nodes.values()):
+            return False  # one that was leaving when all was healed comes back
         written = all(engine.ledger.durable_clock == engine.ledger.next_clock for engine in engines)
         return written and all(not engine.claims.open for engine in engines) and self.cluster.converged()
 
@@ -262,6 +269,10 @@ class Run:
                 self._vote(fault)
             case faults.LockDown() | faults.LockCut() | faults.LockSlow():
                 await self._trouble_locks(fault)
+            case faults.Order():
+                ordering.give(self.cluster, fault.replica, fault.mode, fault.target)
+                await asyncio.sleep(fault.for_s)
+                ordering.give(self.cluster, fault.replica, "run", fault.target)
             case faults.Burst():
                 for _ in range(fault.count):
                     self._submit(len(self.names))
@@ -338,6 +349,8 @@ class Run:
         cluster = self.cluster
         self.healing = True
         cluster.history.add("heal", 0)
+        if any(isinstance(fault, faults.Order) for fault in self.plan):
+            self._spawn(ordering.resume_all(cluster))
         for source, target in sorted(cluster.network.cuts):
             cluster.uncut(source, target)
         cluster.network.slow_s.clear()
