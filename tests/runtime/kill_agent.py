@@ -1,4 +1,4 @@
-"""An agent whose tasks stop at a point of their effect's way, for `test_kill_processes.py`, and wait there to be killed.
+"""An agent whose tasks stop at a point of their effect's way and wait there to be killed: `test_kill_processes.py`.
 
 Only the first process that comes to a point stops: it makes a file of that name. The next one passes.
 """

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.simulation.outbox_table import POINTS, documented
 
 from actonce.agent import OnDoubt
 from actonce.demo.wire import Wire
 
-from ..simulation.test_outbox_table import POINTS, documented
 from .relay import Relay, relaying
 from .test_cli_processes import Process, actonce
 from .test_sink_contract import HttpService
@@ -107,13 +107,10 @@ async def killed(folder: Path, pairs: list[tuple[str, OnDoubt]]) -> dict[Cell, s
         posts = {row["effect"]: row for row in await ask(left, "GET", "/posts?limit=1000")}
     counts = Counter([*(post.key for post in (*asked.posts, *once.posts)), *keys_in(folder)])
     counts.update(event["content"] + "/#1" for event in relay.arrivals)
-    told = {"open": "asked", None: "", "sending": ""}
-    return {cell: f"{counts[key]} {told.get(word, word)}".rstrip() for cell in cells for key, word in effect(cell, posts)}
-
-
-def effect(cell: Cell, posts: dict[str, Any]) -> list[tuple[str, Any]]:
-    key = f"{task_of(cell)}/#1"
-    return [(key, posts[key]["doubt"])]
+    told = {"open": "asked", None: ""}
+    keys = {cell: f"{task_of(cell)}/#1" for cell in cells}
+    words = {cell: posts[key]["doubt"] for cell, key in keys.items()}
+    return {cell: f"{counts[keys[cell]]} {told.get(word, word)}".rstrip() for cell, word in words.items()}
 
 
 def keys_in(folder: Path) -> list[str]:
