@@ -33,7 +33,7 @@ PACKAGES = {
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
-    ("envelopes", "journal", "messages", "settings", "world"),
+    ("envelopes", "journal", "messages", "recovery", "settings", "world"),
     ("breaker", "complaints", "limits"),
     ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks", "sources"),
     ("matrix",),

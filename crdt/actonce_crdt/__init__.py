@@ -61,8 +61,9 @@ from .quota import NOBODY, QuotaState
 from .rank import order, rank
 from .rights import Cool, Gift, Share
 from .roster import RosterState
+from .shelves import EntryId
 from .stamps import HybridClock, stamp_wall_s
-from .state import EntryId, State
+from .state import State
 from .step import NO_BASE, ClaimId, lineage, step_key
 from .switch import Shut, Switch
 from .task import TaskState, claim_order

@@ -35,6 +35,11 @@ def join(a: EffectState, b: EffectState) -> EffectState:
     )
 
 
+def records(state: EffectState) -> list[EffectRecord]:
+    """Entries whose join is this state: enough to write it down again."""
+    return [one for one in (state.intent, state.receipt, state.doubt) if one is not None]
+
+
 def lift(record: EffectRecord) -> EffectState:
     """The state that one entry alone stands for."""
     match record:

@@ -124,6 +124,9 @@ class Engine:
         parts = (world, self.membership, self.gossip, self.gate)
         self.views = Views(*parts, wake=self.wake, note=self.note, fail=self.fail)
         self._recovered = recovered
+        self.damage = recovered.damage
+        """What the journal lost before this start, or ""."""
+        self.views.patient = bool(self.damage)
 
     def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
         world, agent, settings = self.world, self.agent, self.settings
@@ -159,6 +162,7 @@ class Engine:
             self.settings.contact_window_s,
             self.world.process,
             self.me.traits,
+            recovered.replaces,
         )
 
     def _make_guards(self, journal: str, roster: tuple[str, ...]) -> Guards:
@@ -216,6 +220,8 @@ class Engine:
         Raises:
             ActonceError: the journal's content does not pass the document's checks.
         """
+        if self.damage:
+            self.note(f"{self.damage}: acts once it has read all from a replica that remembers")
         try:
             self.ledger.recover(self._recovered.updates)
         except CrdtError as error:

@@ -81,7 +81,7 @@ class Membership:
         peer = self.peers.get(name)
         if peer is None or peer.member != member:
             if peer is not None:
-                same = peer.about is not None and peer.about.journal == about.journal
+                same = peer.about is not None and about.follows(peer.about)
                 self.died(peer.member, "it was restarted", proved=same)
             peer = self.peers[name] = Peer(member)
         peer.about = about

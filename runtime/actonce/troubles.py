@@ -19,6 +19,8 @@ def troubles(engine: Engine) -> Iterator[str]:
     """All that is the case now."""
     if engine.membership.settled is not None:
         yield from minority(engine)
+    if engine.damage:
+        yield engine.damage
     yield from names(engine)
     yield from doubts(engine)
     yield from engine.desk.lines.resting()

@@ -35,6 +35,8 @@ class Look:
     degraded: list[str]
     linked: bool
     denials: Mapping[str, str]
+    patient: bool
+    """Whether it is worth to wait until they no longer refuse."""
     status: dict[str, Any] | None
     """Everything, for the table on a terminal."""
 
@@ -54,6 +56,7 @@ async def watch(replica: Replica, screen: Screen, stop: Stop, join: tuple[str, .
             degraded=reporting.degraded(engine),
             linked=bool(engine.gossip.lines),
             denials=dict(engine.views.denials),
+            patient=engine.views.patient,
             status=reporting.status(engine) if screen.wants_status else None,
         )
 
@@ -103,6 +106,8 @@ def _check_denials(found: Look, join: tuple[str, ...]) -> None:
     if not join or found.settled is not None or found.linked or not all(address in found.denials for address in join):
         return
     reason = found.denials[join[0]]
+    if found.patient and "name taken" in reason:
+        return
     advice = "; --secret-file must name the secret of that mesh" if "secret" in reason else ""
     which = join[0] if len(join) == 1 else "every --join address"
     raise ConfigError(f"{which} refuses this replica: {reason}{advice}")

@@ -24,7 +24,7 @@ from actonce.placement import NO_TRAITS, Traits
 from actonce.readiness import make_terms
 from actonce.running import Run
 from actonce.settings import LAN, Settings
-from actonce.sim import watching
+from actonce.sim import disk_faults, watching
 from actonce.sim.disk import Disk
 from actonce.sim.history import History, Reachability
 from actonce.sim.locks import LockStore
@@ -143,6 +143,10 @@ class Cluster:
         self.acknowledged: list[str] = []
         self.failures: list[str] = []
         self.loop.set_exception_handler(self._broken)
+        self.damaged: dict[str, tuple[bool, int]] = {}
+        """Replicas whose disk was damaged since they ended; whether a durable row is gone or changed; which journal."""
+        self.lost_keys: set[str] = set()
+        """Keys of entries that only damaged disks held: what becomes of them is nobody's fault."""
         self.slack_s = 0.0
         """What slow links and losses may add to a silence: checkers allow for it."""
         self.one_host = True
@@ -195,6 +199,10 @@ class Cluster:
         node.world, node.engine = world, engine
         watching.cancels(self.history, world, engine)
         watching.halts(self.history, world, engine)
+        if name in self.damaged:
+            lossy, journal = self.damaged.pop(name)
+            replaced = node.disk.journal != journal and bool(engine.damage)
+            watching.damage(self.history, self.failures, name, lossy=lossy, replaced=replaced)
         world.transport.begin(engine.routes.me, engine.routes)
         world.guard(engine.start)
         for other in sorted(self.nodes):
@@ -204,6 +212,13 @@ class Cluster:
     def wipe(self, name: str) -> None:
         """Its disk is replaced by an empty one. Not while it runs."""
         self.nodes[name].disk.wipe()
+
+    def damage(self, name: str, way: str) -> None:
+        """Its disk is damaged, in one of `disk_faults.WAYS`. Not while it runs."""
+        disk = self.nodes[name].disk
+        before = list(disk.rows)
+        self.damaged[name] = disk_faults.damage(disk, disk.rng, way), disk.journal
+        self.lost_keys |= disk_faults.lost_for_all(disk, before, [node.disk for node in self.nodes.values()])
 
     def kill(self, name: str) -> None:
         """kill -9."""
