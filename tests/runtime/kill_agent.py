@@ -79,7 +79,7 @@ async def post(ctx: Context, name: str) -> Any:
     await stop(f"{ctx.task}", "before-the-intent")
     receipt = await ctx.post(name, {"content": ctx.task})
     if point == "after-the-receipt":
-        await asyncio.sleep(0.2)  # it is read by the other replica
+        await ctx.step("read by all", dict)  # as a step is, so is all that was written before it
     await stop(f"{ctx.task}", "after-the-receipt")
     return receipt
 
