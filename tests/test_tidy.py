@@ -35,7 +35,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("locks",),
     ("envelopes", "journal", "messages", "recovery", "settings", "world"),
     ("breaker", "complaints", "limits"),
-    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks", "sources"),
+    ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks", "sources"),
     ("matrix",),
     ("asking", "endpoints", "following", "ledger", "memory", "peers", "pool", "running", "sharing", "standing"),
     ("escrow",),
