@@ -45,7 +45,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("children", "control", "orders", "scheduler", "steps"),
     ("context", "desk", "engine", "job", "patience", "performing", "spending", "stepping", "views"),
     ("edge", "quota_report"),
-    ("election_report", "http_api", "replica", "reporting", "sim", "troubles"),
+    ("control_report", "election_report", "http_api", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )

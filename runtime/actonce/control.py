@@ -138,10 +138,6 @@ class Control:
             return False
         return self._membership.settled is None or bool(self._missing(one.switch, one.target))
 
-    def forget(self, reply: Reply) -> None:
-        """Whoever waits for this reply waits no more. The order stands."""
-        self._awaited = [one for one in self._awaited if one.reply is not reply]
-
     def progress(self, switch: Switch, target: Target) -> Ordered:
         """How far an order got by now."""
         state = self._ledger.state.controls[target.key]

@@ -15,11 +15,14 @@ from typing import Any
 
 import anyio
 
-from actonce import election_report, quota_report, reporting
+from actonce import control_report, election_report, quota_report, reporting
+from actonce.control import Ordered
 from actonce.engine import Engine
 from actonce.errors import (
     ActonceError,
+    Draining,
     KeyReused,
+    NoSuchTarget,
     NoSuchTask,
     PayloadInvalid,
     RosterRefused,
@@ -28,7 +31,7 @@ from actonce.errors import (
 )
 from actonce.inbox import Submitted, pack_payload
 from actonce.readiness import make_terms
-from actonce_crdt import Done, unpack_value
+from actonce_crdt import Done, Switch, unpack_value
 from actonce_transports import HttpRequest, HttpResponse
 
 ROWS_DEFAULT = 100
@@ -36,8 +39,9 @@ ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 ROSTER_WAIT_S = 10.0
 PAGES = (
-    "GET /status, /tasks, /posts, /schedules, /quota, /explain/TASK, /result/TASK, /roster, /healthz, /readyz; "
-    "POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster, /quota/found"
+    "GET /status, /tasks, /posts, /schedules, /quota, /explain/TASK, /result/TASK, /roster, /control, /healthz, "
+    "/readyz; "
+    "POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster, /control, /quota/found"
 )
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -85,6 +89,10 @@ class HttpApi:
                 return await self._result(task, request.query.get("wait", "0"))
             case "GET", ["roster"]:
                 return _answer(200, election_report.roster_facts(self._engine))
+            case "GET", ["control"]:
+                return _answer(200, control_report.orders(self._engine))
+            case "POST", ["control"]:
+                return await self._control(request)
             case "POST", ["quota", "found"]:
                 return self._found(request)
             case "POST", ["submit"]:
@@ -142,6 +150,8 @@ class HttpApi:
             return _error(422, str(error))
         except UnknownKind as error:
             return _error(404, str(error))
+        except Draining as error:
+            return _error(503, str(error))
         except ActonceError as error:
             return _error(400, str(error))
         return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
@@ -182,6 +192,29 @@ class HttpApi:
         except WrongState as error:
             return _error(409, str(error))
         return _answer(200, {"task": task, "state": state})
+
+    async def _control(self, request: HttpRequest) -> HttpResponse:
+        """`{"mode": ..., "kind" or "replica": ..., "reason": ...}`. A halt is answered once all have confirmed it, or
+        with 504 and the names of those that have not; the order stands either way."""
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        control, given = self._engine.control, list[Switch]()
+        try:
+            target, mode, reason, limit_s = control_report.parse(request.body)
+
+            def order(reply: Callable[[Ordered], None]) -> None:
+                given.append(control.order(target, mode, reason, reply))
+
+            ordered: Ordered = await _wait(order, limit_s)
+        except TimeoutError:
+            progress = control.progress(given[0], target)
+            facts = control_report.answer(self._engine, progress)
+            return _answer(504, {"error": control_report.unconfirmed(progress, limit_s), **facts})
+        except NoSuchTarget as error:
+            return _error(404, str(error))
+        except ActonceError as error:
+            return _error(400, str(error))
+        return _answer(200, control_report.answer(self._engine, ordered))
 
     async def _result(self, task: str, wait: str) -> HttpResponse:
         try:

@@ -19,9 +19,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from actonce_crdt import AGENT, ControlState, Switch, kind_target, replica_target, stamp_wall_s
 
+Mode = Literal["run", "drain", "pause", "stop", "halt"]
 BEGINS_NOT = frozenset({"pause", "stop", "halt"})
 WORDS = {"drain": "draining", "pause": "paused", "stop": "stopped", "halt": "stopped at once"}
 """What a target in this mode is."""
@@ -110,6 +112,12 @@ class Standing:
     def takes_in(self, kind: str) -> bool:
         """Whether new tasks of this kind are accepted."""
         return not (self._has(AGENT, ("drain",)) or self._has(kind_target(kind), ("drain",)))
+
+    def cut_by(self, kind: str, wall_s: float, drain_s: float) -> bool:
+        """Whether what ran of this kind, on whichever replica, has been cancelled by this time, unless it cannot be."""
+        shared = [*self._orders.get(AGENT, ()), *self._orders.get(kind_target(kind), ())]
+        stopped = any(one.mode == "stop" and stamp_wall_s(one.stamp) + drain_s < wall_s for one in shared)
+        return stopped or any(one.mode == "halt" for one in shared)
 
     def why(self, kind: str, replica: str) -> str | None:
         """Why a task of this kind does not begin on that replica; None when it may, by what was ordered."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, demo, feed, healthcheck, order, quota, roster, run, show, simulate, submit
+from actonce.cli import bench, control, demo, feed, healthcheck, order, quota, roster, run, show, simulate, submit
 from actonce.cli.failure import Commands
 
 
@@ -28,6 +28,10 @@ for command in (
     show.schedules,
     show.explain,
     roster.roster,
+    control.pause,
+    control.resume,
+    control.drain,
+    control.stop,
     order.cancel,
     order.retry,
     order.drop,
