@@ -29,9 +29,9 @@ async def talks(ctx: Context, count: int) -> None:
         await ctx.post("room", os.getpid())
         await anyio.sleep(0.002)
 """
-TASKS, POSTS = 4, 200
+TASKS, POSTS = 2, 200
 CLIENT = httpx.Client(trust_env=False, timeout=WAIT_S)
-LOOKS = 20
+LOOKS = 10
 """Requests for which the file is watched after a stop: some tenths of a second."""
 
 
