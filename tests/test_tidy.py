@@ -36,7 +36,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("envelopes", "journal", "messages", "settings", "world"),
     ("complaints", "limits"),
     ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks"),
-    ("asking", "ledger", "peers", "pool", "running", "sharing", "standing"),
+    ("asking", "heal", "ledger", "peers", "pool", "running", "sharing", "standing"),
     ("escrow",),
     ("cooling", "slots"),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),

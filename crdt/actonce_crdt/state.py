@@ -17,6 +17,7 @@ from .entries import (
     Claim,
     Done,
     Doubt,
+    EffectRecord,
     Grant,
     Intent,
     Mark,
@@ -28,6 +29,7 @@ from .entries import (
     Roster,
     Step,
     Task,
+    TaskRecord,
     Try,
     Unknown,
     encode,
@@ -59,10 +61,10 @@ class State:
     """
 
     __slots__ = (
-        *("_control_entries", "_controls"),
+        *("_control_entries", "_controls", "_disputed"),
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
         *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
-        *("_task_entries", "_tasks", "_unknown"),
+        *("_task_entries", "_tasks", "_unanswered", "_unknown"),
     )
 
     def __init__(self) -> None:
@@ -84,6 +86,8 @@ class State:
         self._marks: dict[str, Mark] = {}
         self._mark_entries: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
+        self._disputed: dict[str, int] = {}
+        self._unanswered: set[str] = set()
 
     @classmethod
     def fold(cls, entries: Iterable[tuple[EntryId, Record]]) -> "State":
@@ -118,6 +122,20 @@ class State:
         """Target -> what it may do: a live, read-only view."""
         return MappingProxyType(self._controls)
 
+    @property
+    def disputed(self) -> Mapping[str, int]:
+        """Task ids and effect keys about which more than one claim has said something, or which were in doubt.
+
+        All that a partition can have doubled is among them; most of them are plain takeovers. The number changes when
+        more is said. Unlike the rest of the view it may name keys whose entries have been removed since.
+        """
+        return MappingProxyType(self._disputed)
+
+    @property
+    def unanswered(self) -> list[str]:
+        """Keys of effects with an intent and without a receipt, sorted: under way, given up, or in doubt."""
+        return sorted(self._unanswered)
+
     def __len__(self) -> int:
         """Number of entries present."""
         return len(self._keys)
@@ -134,10 +152,13 @@ class State:
         if isinstance(record, _TASK_KINDS):
             known = self._tasks.get(key)
             lifted = task.lift(record)
+            if known is not None:
+                self._dispute(key, _is_disputed(known, record))
             self._tasks[key] = lifted if known is None else task.join(known, lifted)
         elif isinstance(record, _EFFECT_KINDS):
             before = self._effects.get(key)
             raised = effect.lift(record)
+            self._dispute(key, isinstance(record, Doubt) or (before is not None and _differ(before, record)))
             self._put_effect(key, raised if before is None else effect.join(before, raised))
         elif isinstance(record, _QUOTA_KINDS):
             had = self._quotas.get(key)
@@ -201,6 +222,10 @@ class State:
                 assert isinstance(one, Mark)
                 self._marks[key] = join_marks(self._marks.get(key), one)
 
+    def _dispute(self, key: str, disputed: bool) -> None:
+        if disputed or key in self._disputed:
+            self._disputed[key] = self._disputed.get(key, 0) + 1
+
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
         return sorted(self._effects_of.get(task_id, ()))
@@ -227,6 +252,11 @@ class State:
             if name != key:
                 found.extend(self._unknown.get(name, _NOTHING).values())
         found.extend(self.steps_of(key))
+        return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
+
+    def history_of_effect(self, key: str) -> list[Record]:
+        """Every entry present for one effect, by (stamp, author)."""
+        found = self._effect_entries.get(key, _NOTHING).values()
         return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
 
     def canonical(self) -> bytes:
@@ -275,6 +305,10 @@ class State:
             self._effects.pop(key, None)
         else:
             self._effects[key] = after
+        if after is not None and after.intent is not None and after.receipt is None:
+            self._unanswered.add(key)
+        else:
+            self._unanswered.discard(key)
         if old == new:
             return
         if old is not None:
@@ -296,6 +330,21 @@ class State:
         if after is not None:
             self._steps[key] = after
             self._steps_of.setdefault(after.task, set()).add(key)
+
+
+def _is_disputed(known: TaskState, record: TaskRecord) -> bool:
+    """Whether another claim, or the outcome of another claim, is known already."""
+    if isinstance(record, Claim):
+        return known.claim is not None and known.claim.claimant != record.claimant
+    if isinstance(record, Done):
+        return known.done is not None and (known.done.author, known.done.epoch) != (record.author, record.epoch)
+    return False
+
+
+def _differ(known: EffectState, record: EffectRecord) -> bool:
+    """Whether an entry of the same kind by another claim is known already."""
+    other = known.intent if isinstance(record, Intent) else known.receipt if isinstance(record, Receipt) else None
+    return other is not None and (other.author, other.epoch) != (record.author, record.epoch)
 
 
 def join_marks(a: Mark | None, b: Mark) -> Mark:

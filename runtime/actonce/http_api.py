@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from actonce import control_report, election_report, quota_report, reporting
+from actonce import control_report, election_report, heal, quota_report, reporting
 from actonce.control import Ordered
 from actonce.engine import Engine
 from actonce.errors import (
@@ -39,8 +39,8 @@ ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 ROSTER_WAIT_S = 10.0
 PAGES = (
-    "GET /status, /tasks, /posts, /schedules, /quota, /explain/TASK, /result/TASK, /roster, /control, /healthz, "
-    "/readyz; "
+    "GET /status, /tasks, /posts, /schedules, /quota, /explain/TASK, /result/TASK, /roster, /control, /report, "
+    "/healthz, /readyz; "
     "POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster, /control, /quota/found"
 )
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -89,6 +89,8 @@ class HttpApi:
                 return await self._result(task, request.query.get("wait", "0"))
             case "GET", ["roster"]:
                 return _answer(200, election_report.roster_facts(self._engine))
+            case "GET", ["report"]:
+                return _answer(200, heal.report(self._engine.ledger.state))
             case "GET", ["control"]:
                 return _answer(200, control_report.orders(self._engine))
             case "POST", ["control"]:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
+from actonce import heal
 from actonce.agent import Agent, check_name
 from actonce.asking import ask, wait
 from actonce.control import Ordered
@@ -272,6 +273,11 @@ class Replica:
             found = await self.inspect(lambda engine: engine.control.progress(given[0], target))
             names = tuple(name for name, _ in found.missing)
             raise NotConfirmed(unconfirmed(found, limit_s), names) from None
+
+    async def report(self) -> dict[str, Any]:
+        """What was done on both sides of a partition and what is in doubt: see `actonce.heal`. Equal on all replicas
+        that have synced."""
+        return await self.inspect(lambda engine: heal.report(engine.ledger.state))
 
     def handle(self, task: str) -> Handle:
         """The handle of a task by its id, wherever it was submitted."""

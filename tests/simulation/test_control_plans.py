@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from actonce.sim.plan import Burst, Order, Plan, SlowLink
+from actonce.settings import LAN
+from actonce.sim.plan import Burst, Mix, Order, Plan, SlowLink
 from actonce.sim.run import Work, run_seed
 
 from . import planted_control
-from .planted import Patch
+from .planted import Patch, only
 from .planted_control import ORDERS, make_agent, payload
 
 SEEDS = int(os.environ.get("CONTROL_SEEDS", "3"))
@@ -26,6 +27,15 @@ def test_orders_on_bad_days(seed: int) -> None:
 
 
 GUARDED = replace(ORDERS, work=(Work("pays", payload), Work("talks", payload)), seconds=6.0, tasks=30)
+
+
+LEAVES = replace(ORDERS, settings=LAN, mix=only((0.2, 0.8), Mix(down_s=(0.0, 1.0)), Order=3, Leave=2))
+
+
+@pytest.mark.parametrize("seed", range(1, 1 + max(1, SEEDS // 3)))
+def test_orders_while_replicas_come_and_go(seed: int) -> None:
+    outcome = run_seed(seed, LEAVES, make_agent)
+    assert outcome.violations == [], outcome.plan
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + max(1, SEEDS // 3)))

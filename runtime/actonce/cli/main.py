@@ -5,7 +5,21 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, control, demo, feed, healthcheck, order, quota, roster, run, show, simulate, submit
+from actonce.cli import (
+    bench,
+    control,
+    demo,
+    feed,
+    healthcheck,
+    order,
+    quota,
+    report,
+    roster,
+    run,
+    show,
+    simulate,
+    submit,
+)
 from actonce.cli.failure import Commands
 
 
@@ -27,6 +41,7 @@ for command in (
     show.posts,
     show.schedules,
     show.explain,
+    report.report,
     roster.roster,
     control.pause,
     control.resume,
