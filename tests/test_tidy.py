@@ -31,21 +31,28 @@ PACKAGES = {
 # The runtime from the bottom up: a module may import modules of its own row and of the rows above it in this table (and
 # never in a circle). A folder stands for all of its modules; `actonce` itself is runtime/actonce/__init__.py.
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "ownership", "placement", "roster"),
+    ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
-    ("envelopes", "journal", "messages", "settings", "world"),
-    ("complaints", "limits"),
-    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks"),
-    ("asking", "heal", "ledger", "peers", "pool", "running", "sharing", "standing"),
+    ("envelopes", "journal", "messages", "recovery", "settings", "world"),
+    ("breaker", "complaints", "limits"),
+    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks", "sources"),
+    ("matrix",),
+    ("asking", "endpoints", "following", "heal", "ledger", "memory", "peers", "pool", "running", "sharing", "standing"),
     ("escrow",),
     ("cooling", "slots"),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
-    ("children", "control", "orders", "scheduler", "steps"),
-    ("context", "desk", "engine", "job", "patience", "performing", "spending", "stepping", "views"),
-    ("edge", "quota_report"),
-    ("control_report", "election_report", "http_api", "replica", "reporting", "sim", "troubles"),
+    ("children", "control", "doubts", "orders", "polls", "scheduler", "steps", "webhooks"),
+    (
+        "context", "desk", "engine", "job", "listening", "patience",
+        "performing", "polling", "recall", "spending", "stepping", "views",
+    ),
+    ("edge", "memory_report", "quota_report"),
+    (
+        "control_report", "effect_report", "election_report", "http_api", "http_memory", "replica", "reporting",
+        "sim", "troubles",
+    ),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )
@@ -54,7 +61,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
 VIRTUAL_TIME = ("tests/simulation",)
 
 # Folders whose faults last in real time, and that look again and again whether something has come.
-REAL_FAULTS = ("tests/lab",)
+REAL_FAULTS = ("tests/lab", "tests/matrix")
 
 Rule = Callable[[Path], Iterator[str]]
 

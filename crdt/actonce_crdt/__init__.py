@@ -3,7 +3,9 @@
 Nothing here reads a clock, makes a random number, or does I/O: time and ids come in as arguments. See README.md.
 """
 
+from .cells import Cell, Tally
 from .control import AGENT, ControlState, kind_target, replica_target
+from .cursor import Cursor
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
@@ -17,6 +19,7 @@ from .entries import (
     Grant,
     Intent,
     Mark,
+    MemoryRecord,
     Passed,
     QuotaRecord,
     Receipt,
@@ -53,12 +56,14 @@ from .fields import (
     VOTERS_MAX,
     name_is_valid,
 )
+from .memory import SHAPES, CellState, TallyState, parse_place, place
 from .quota import NOBODY, QuotaState
 from .rank import order, rank
 from .rights import Cool, Gift, Share
 from .roster import RosterState
+from .shelves import EntryId
 from .stamps import HybridClock, stamp_wall_s
-from .state import EntryId, State
+from .state import State
 from .step import NO_BASE, ClaimId, lineage, step_key
 from .switch import Shut, Switch
 from .task import TaskState, claim_order
@@ -86,9 +91,12 @@ __all__ = [
     "NO_BASE",
     "PRIORITY_MAX",
     "REASON_CHARS_MAX",
+    "SHAPES",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
     "Cancel",
+    "Cell",
+    "CellState",
     "Change",
     "Claim",
     "ClaimId",
@@ -96,6 +104,7 @@ __all__ = [
     "ControlState",
     "Cool",
     "CrdtError",
+    "Cursor",
     "Delta",
     "Document",
     "DocumentPoisoned",
@@ -114,6 +123,7 @@ __all__ = [
     "Json",
     "Limits",
     "Mark",
+    "MemoryRecord",
     "ParsedUpdate",
     "Passed",
     "QuotaRecord",
@@ -130,6 +140,8 @@ __all__ = [
     "StateVectorInvalid",
     "Step",
     "Switch",
+    "Tally",
+    "TallyState",
     "Task",
     "TaskRecord",
     "TaskState",
@@ -147,8 +159,10 @@ __all__ = [
     "name_is_valid",
     "order",
     "pack_value",
+    "parse_place",
     "parse_state_vector",
     "parse_update",
+    "place",
     "rank",
     "replica_target",
     "stamp_wall_s",

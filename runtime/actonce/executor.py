@@ -49,17 +49,19 @@ class Executor:
         *,
         perform: Callable[[Run], Cancel],
         when_safe: Callable[[Run, Callable[[], None]], None],
+        remember: Callable[[Run], object],
         on_free: Callable[[], None],
     ) -> None:
         """
         Args:
             perform: starts a run over at the hands; `finished` is called back on the engine.
             when_safe: calls back once all that we wrote is on disk and read by every member in play.
+            remember: writes what a successful run wrote to memory.
             on_free: a slot came free.
         """
         self._world, self._settings, self._agent, self._me, self._ledger = world, settings, agent, me, ledger
         self._guards, self._poison, self._standing, self._perform = guards, poison, standing, perform
-        self._when_safe, self._on_free = when_safe, on_free
+        self._when_safe, self._remember, self._on_free = when_safe, remember, on_free
         self.running: dict[str, Run] = {}
         self._retries: dict[str, tuple[Run, Cancel]] = {}
         self._due: dict[str, Run] = {}
@@ -172,6 +174,8 @@ class Executor:
             elif how.again:
                 pass  # whoever takes it over starts over
             elif how.result is not None or how.final or run.attempt >= run.last_attempt:
+                if how.result is not None:
+                    self._remember(run)  # in the same turn, hence in the same update, as the outcome
                 self._write_done(run.task, run.epoch, how)
             else:
                 self._retry(run, how.error)
@@ -252,6 +256,8 @@ class Executor:
     def leave(self) -> None:
         """No further attempts here: whoever takes the tasks over will make them."""
         self._leaving = True
+        for task in [task for task, run in self.running.items() if run.spec.poll is not None]:
+            self.revoke(task)  # it would never end
         for _, retry in self._retries.values():
             retry.cancel()
         self._retries.clear()

@@ -9,6 +9,7 @@ partition every replica that has synced writes the same bytes. It lists
   carried one of them out once, and has said so to both;
 - `doubts`: effects of which it is not known whether, or how often, they were sent, with the rule that was followed. One
   that was under way when its process was told that it had lost the task is one of them: `unknown` names who.
+- `memory`: places that hold concurrent values, with who wrote which; null is a removal.
 
 So for each effect: the sink saw at least `sends` requests, and at most those of `unknown` more.
 
@@ -25,6 +26,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from actonce_crdt import (
+    SHAPES,
+    Cell,
     Claim,
     Done,
     Doubt,
@@ -35,6 +38,7 @@ from actonce_crdt import (
     Step,
     Try,
     claim_order,
+    parse_place,
     stamp_wall_s,
     unpack_value,
 )
@@ -72,13 +76,28 @@ def doubled(state: State, keys: list[str]) -> Iterator[Row]:
 
 def doubts(state: State, keys: list[str]) -> Iterator[Row]:
     """Effects of these that may have been sent, or sent once more, for all that is known."""
-    return (row for row in _effects(state, keys) if row["unknown"] or row["doubts"])
+    return (row for row in _effects(state, keys) if row["unknown"] or any(map(_leaves_doubt, row["doubts"])))
+
+
+def _leaves_doubt(word: Row) -> bool:
+    return str(word["settled"]) != "refused"  # it was surely not done
+
+
+def memory(state: State, keys: list[str]) -> Iterator[Row]:
+    """Places in memory with values that were written at once, on two sides or not, and that nobody has replaced."""
+    for key in sorted(key for key, cell in state.cells.items() if len(cell.live) > 1):
+        found = parse_place(key)
+        live = state.cells[key].live
+        values = [{**_who(one), "value": unpack_value(one.value) if one.value else None} for one in live]
+        if found is not None and len({one.value for one in live}) > 1:
+            yield {"shape": SHAPES[found[0]], "name": found[1], "member": found[2], "values": values}
 
 
 SECTIONS: Mapping[str, Callable[[State, list[str]], Iterator[Row]]] = {
     "ran_twice": ran_twice,
     "doubled": doubled,
     "doubts": doubts,
+    "memory": memory,
 }
 """Each section of the report, as a function of the state and of the keys to look at. What has conflicts of its own kind
 adds a section here."""
@@ -86,7 +105,7 @@ adds a section here."""
 
 def report(state: State) -> dict[str, Any]:
     """The whole report. Equal states give equal reports."""
-    disputed = {*state.disputed, *state.unanswered}
+    disputed = {*state.disputes.disputed, *state.disputes.unanswered}
     keys = sorted(disputed, key=lambda key: (_last_stamp(state, key), key))
     looked_at = sorted(keys[-LOOK_MAX:])
     found: dict[str, Any] = {name: list(section(state, looked_at)) for name, section in SECTIONS.items()}
@@ -110,6 +129,7 @@ def summary(found: dict[str, Any]) -> str | None:
         "ran_twice": "tasks ran on two sides",
         "doubled": "effects were sent twice",
         "doubts": "effects are or were in doubt",
+        "memory": "places in memory hold concurrent values",
     }
     parts = [f"{count} {words.get(name, name)}" for name, count in counts(found).items() if count]
     return f"{', '.join(parts)}: see `actonce report`" if parts else None
@@ -158,7 +178,8 @@ def _effect(state: State, key: str) -> Row:
     receipts = [one for one in history if isinstance(one, Receipt)]
     settled = [one for one in history if isinstance(one, Doubt)]
     looked_up = {_process(one) for one in settled if one.settled == "found"}
-    answered = {_process(one) for one in receipts} | {_process(one) for one in settled}
+    answered = {_process(one) for one in receipts}
+    answered |= {_process(one) for one in settled if one.settled not in ("sending", "open")}
     intent = state.effects[key].intent
     return {
         "effect": key,
@@ -189,9 +210,10 @@ def _names(processes: set[Process]) -> str:
     return " and ".join(f"{name} (epoch {epoch})" for name, epoch in sorted(processes))
 
 
-def _who(record: Claim | Done | Doubt | Intent | Receipt) -> Row:
+def _who(record: Cell | Claim | Done | Doubt | Intent | Receipt) -> Row:
     at = datetime.fromtimestamp(stamp_wall_s(record.stamp), UTC).isoformat(timespec="milliseconds")
-    return {"by": record.author, "epoch": record.epoch, "stamp": record.stamp, "at": at}
+    under = {} if isinstance(record, Cell) else {"epoch": record.epoch}
+    return {"by": record.author, **under, "stamp": record.stamp, "at": at}
 
 
 def _claim(claim: Claim) -> Row:

@@ -77,26 +77,28 @@ class Inbox:
         key: str | None,
         reply: Callable[[Submitted], None],
         terms: Terms | None = None,
+        *,
+        first_counts: bool = False,
     ) -> None:
         """Take a task; `reply` comes when it is safe, which may be never: the caller brings a time limit.
 
-        The terms of the first submission count.
+        The terms of the first submission count; with `first_counts` its payload as well.
 
         Raises:
             UnknownKind: no handler of this agent has it.
-            KeyReused: the key was used with another payload.
+            KeyReused: the key was used with another payload, and not `first_counts`.
             PayloadInvalid: the key cannot be one.
             Draining: new tasks of this kind are refused, by order.
         """
-        if kind not in self._agent.tasks:
-            kinds = ", ".join(sorted(self._agent.tasks)) or "none"
+        if kind not in self._agent.tasks or self._agent.tasks[kind].poll is not None:
+            kinds = ", ".join(sorted(name for name, spec in self._agent.tasks.items() if spec.poll is None)) or "none"
             raise UnknownKind(f"agent {self._agent.name!r} has no handler for {kind!r}; it has: {kinds}")
         task = task_id(kind, key if key is not None else self._world.new_id())
         if self._agent.tasks[kind].placement.way is Way.LOCAL:
             task = f"{task}@{self._membership.me.name}"
         known_task = self._ledger.state.tasks.get(task)
         if known_task is not None and known_task.task is not None:
-            if known_task.task.payload != payload:
+            if known_task.task.payload != payload and not first_counts:
                 raise KeyReused(f"key {key!r} was used before with another payload for {kind!r}")
             # Perhaps from a peer, and on its way to our disk: wait for all that is queued there.
             known = Submitted(task, new=False)

@@ -19,6 +19,7 @@ from actonce_crdt import (
     Cancel,
     Claim,
     Cool,
+    Cursor,
     Done,
     Doubt,
     EffectState,
@@ -48,6 +49,11 @@ HOWS = {"": "failed", "aside": "set aside", "cancelled": "cancelled", "dropped":
 DEAD = ("failed", "set aside", "cancelled")
 TASK_STATES = ("open", "held", "running", "waiting", "done", "skipped", *DEAD, "dropped")
 """Open: claimed by nobody. Held: for a time or other tasks. Waiting: for another attempt. The rest have an outcome."""
+
+EFFECT_WORDS = {"open": "in doubt", "skipped": "skipped", "posted": "posted", "refused": "refused"}
+DOUBT_WORDS = {"sending": "was about to send again", "open": "cannot tell about", "refused": "gave up"}
+EFFECT_STATES = ("posted", "under way", "skipped", "in doubt", "refused")
+"""Skipped: a doubt given up, by rule or by a person. Refused: surely not done, and not tried any more."""
 
 
 def degraded(engine: Engine) -> list[str]:
@@ -91,8 +97,8 @@ def status(engine: Engine) -> Facts:
         "view": view_facts(membership.view),
         "replicas": [_self_facts(engine), *(_peer_facts(engine, peer) for _, peer in sorted(membership.peers.items()))],
         "tasks": {name: states.count(name) for name in TASK_STATES},
-        "effects": {name: effects.count(name) for name in ("posted", "under way", "skipped")},
-        "doubts": sum(effect.doubt is not None for effect in ledger.state.effects.values()),
+        "effects": {name: effects.count(name) for name in EFFECT_STATES},
+        "doubts": sum(was_doubt(effect) for effect in ledger.state.effects.values()),
         "roster": election_report.roster_facts(engine),
         "orders": control_report.orders(engine),
         "slots": {"all": engine.settings.slots, "free": engine.executor.free},
@@ -109,6 +115,7 @@ def status(engine: Engine) -> Facts:
         },
         "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
         "locks": engine.fenced.facts(),
+        "sources": engine.listeners.facts() | engine.desk.polls.facts(),
         "gossip": dict(sorted(engine.gossip.counts.items())),
         "notes": [f"{moment(at)} {text}" for at, text in list(engine.notes)[-20:]],
     }
@@ -165,10 +172,14 @@ def task_state(engine: Engine, task: str, state: TaskState) -> str:
 
 
 def effect_state(effect: EffectState) -> str:
-    """One of: posted, skipped (a doubt given up by rule), under way."""
-    if effect.receipt is not None:
-        return "posted"
-    return "skipped" if effect.doubt is not None and effect.doubt.settled == "skipped" else "under way"
+    """One of `EFFECT_STATES`."""
+    word = effect.doubt.settled if effect.doubt is not None else ""
+    return "posted" if effect.receipt is not None else EFFECT_WORDS.get(word, "under way")
+
+
+def was_doubt(effect: EffectState) -> bool:
+    """Whether it was ever in doubt. To be tried again after a refusal is no doubt."""
+    return effect.doubt is not None and effect.doubt.settled not in ("refused", "sending")
 
 
 def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
@@ -178,9 +189,11 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
         name = task_state(engine, task, state)
         if len(rows) >= limit:
             break
-        if state.task is not None and (wanted in (None, name) or (wanted == "dead" and name in DEAD)):
+        if state.task is not None and wanted in (None, name):
             claim = state.claim
             why = _held(engine, state) or election_report.waits(engine, task, state)
+            if asked := engine.doubts.of(task):
+                why = f"waits for a person: actonce doubts resolve {asked[0]}"
             rows.append(
                 {
                     "task": task,
@@ -331,7 +344,8 @@ def _words(record: Record) -> Iterator[str]:
         case Receipt():
             yield f"has the receipt of {record.key} (epoch {record.epoch})"
         case Doubt():
-            yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
+            yield f"{DOUBT_WORDS.get(record.settled, 'settled the doubt about')} {record.key}: {record.settled}"
+            yield f"(epoch {record.epoch})"
         case Step():
             yield f"finished step {record.name!r} (epoch {record.epoch})" if record.name else "forgot all steps"
         case Passed():
@@ -342,6 +356,8 @@ def _words(record: Record) -> Iterator[str]:
             yield "asked for it to be tried again"
         case Mark():
             yield f"settled all slots up to {slot_text(record.slot)}"
+        case Cursor():
+            yield f"read source {record.key} up to cursor {record.number} (epoch {record.epoch})"
         case Grant():
             yield f"granted epoch {record.epoch} to {record.claimant}, incarnation {record.incarnation}"
             yield f"(roster {record.roster}{f', over epoch {record.over}' if record.over else ''})"

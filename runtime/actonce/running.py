@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actonce.agent import TaskSpec
 from actonce.errors import GateClosed
+from actonce.memory import Write
 from actonce.world import Cancel
 
 
@@ -39,6 +40,8 @@ class Run:
     revoked: bool = False
     """Somebody else has the task: no further effect may leave."""
     job: Cancel | None = None
+    writes: list[Write] = field(default_factory=list)
+    """What its handler wrote to memory: it counts if the attempt succeeds. Until then only the hands touch it."""
 
 
 class Gate:

@@ -19,9 +19,15 @@ def troubles(engine: Engine) -> Iterator[str]:
     """All that is the case now."""
     if engine.membership.settled is not None:
         yield from minority(engine)
+    if engine.damage:
+        yield engine.damage
     yield from names(engine)
+    yield from doubts(engine)
+    yield from engine.desk.lines.resting()
     yield from clocks(engine)
     yield from placements(engine)
+    yield from engine.listeners.troubles()
+    yield from engine.desk.polls.troubles()
 
 
 def minority(engine: Engine) -> Iterator[str]:
@@ -44,6 +50,14 @@ def names(engine: Engine) -> Iterator[str]:
     for address, reason in sorted(engine.views.denials.items()):
         if reason.startswith("name taken") and now - engine.views.denied_at.get(address, now) < DENIAL_S:
             yield f"{address} refuses us: {reason}; stop one of the two, or give it another --name and --data"
+
+
+def doubts(engine: Engine) -> Iterator[str]:
+    """Effects that only a person can tell about."""
+    asked = [doubt.key for doubt in engine.doubts.open() if doubt.waits == "person"]
+    if asked:
+        more = f" and {len(asked) - 1} more" if len(asked) > 1 else ""
+        yield f"nobody knows whether {asked[0]} was posted{more}: look, and say so (actonce doubts list)"
 
 
 def clocks(engine: Engine) -> Iterator[str]:

@@ -6,7 +6,21 @@ from typing import Any
 import pytest
 
 from actonce import heal
-from actonce_crdt import Claim, Done, Doubt, Intent, Receipt, Record, State, Step, Task, order, pack_value
+from actonce_crdt import (
+    Cell,
+    Claim,
+    Done,
+    Doubt,
+    Intent,
+    Receipt,
+    Record,
+    State,
+    Step,
+    Task,
+    order,
+    pack_value,
+    place,
+)
 
 TASK, EFFECT, NOTHING = "reply/k", "reply/k/#1", pack_value(None)
 LOW, HIGH = sorted("ab", key=lambda name: order(TASK, name))
@@ -118,11 +132,21 @@ def test_the_order_of_arrival_does_not_matter(records: tuple[Record, ...]) -> No
         assert heal.canonical(heal.report(state_of(*some))) == wanted
 
 
+def test_concurrent_values_in_memory_are_listed_and_those_that_were_replaced_are_not() -> None:
+    key = place("r", "mood")
+    one, other = Cell(key, 5, "a", pack_value("good"), (), 0, ""), Cell(key, 6, "b", pack_value("bad"), (), 0, "")
+    later = Cell(key, 7, "a", pack_value("fair"), (("a", 5), ("b", 6)), 0, "")
+    (row,) = heal.report(state_of(one, other))["memory"]
+    assert (row["shape"], row["name"]) == ("register", "mood")
+    assert sorted((value["by"], value["value"]) for value in row["values"]) == [("a", "good"), ("b", "bad")]
+    assert heal.report(state_of(one, other, later))["memory"] == []
+
+
 def test_what_is_removed_is_not_reported() -> None:
     state = state_of(*BOTH)
     for clock in range(len(BOTH) + 1):
         state.remove((1, clock))
-    assert heal.counts(heal.report(state)) == {"ran_twice": 0, "doubled": 0, "doubts": 0}
+    assert heal.counts(heal.report(state)) == {"ran_twice": 0, "doubled": 0, "doubts": 0, "memory": 0}
 
 
 def test_so_many_disputes_that_not_all_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from actonce.sim.world import SimWorld
 from actonce.voting import Voting
 from actonce_crdt import Grant, Json, TaskState, decode
 
+from . import planted_disks
 from .planted import ConnectingSink
 
 Patch = pytest.MonkeyPatch
@@ -164,6 +165,11 @@ def majority_of_the_reachable(patch: Patch) -> None:
 
 
 # The roster
+
+
+def journal_id_kept(patch: Patch) -> None:
+    """A replica whose journal was damaged, and who forgot what it granted, goes on voting in its old place."""
+    planted_disks.journal_id_kept(patch)
 
 
 def journal_ignored(patch: Patch) -> None:

@@ -20,9 +20,9 @@ def report(at: str, secret_file: Path | None, as_json: bool) -> None:
     """Show what was done twice after the mesh was cut for longer than the grace, and what is in doubt.
 
     Tasks on which two sides worked; effects that both sent, with both receipts; effects of which nobody knows whether
-    they were sent, or sent again. By whom, under which claim (epoch), when. It is computed from the document alone:
-    every replica that has synced prints the same bytes with --json. A sink that refuses repeated keys has carried out
-    one of two requests; what is listed is what was sent.
+    they were sent, or sent again; places in memory that hold concurrent values. By whom, under which claim (epoch),
+    when. It is computed from the document alone: every replica that has synced prints the same bytes with --json. A
+    sink that refuses repeated keys has carried out one of two requests; what is listed is what was sent.
     """
     found = Client(at, secret_file).get("/report")
     if as_json:
@@ -45,3 +45,6 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         said = [f"{one['by']} (epoch {one['epoch']}) {one['settled']}" for one in row["doubts"]]
         said += [f"{one['by']} (epoch {one['epoch']}) may have sent it" for one in row["unknown"]]
         yield f"doubt      {row['effect']} at {row['sink']}: {'; '.join(said)}"
+    for row in found["memory"]:
+        values = "; ".join(f"{one['by']} {one['at']} {cell(one['value'])}" for one in row["values"])
+        yield f"memory     {row['shape']} {row['name']} {row['member']}: {values}"

@@ -35,6 +35,8 @@ class Look:
     degraded: list[str]
     linked: bool
     denials: Mapping[str, str]
+    patient: bool
+    """Whether it is worth to wait until they no longer refuse."""
     status: dict[str, Any] | None
     """Everything, for the table on a terminal."""
     disputed: int
@@ -51,13 +53,14 @@ async def watch(replica: Replica, screen: Screen, stop: Stop, join: tuple[str, .
     """
 
     def look(engine: Engine) -> Look:
-        membership, disputed = engine.membership, sum(engine.ledger.state.disputed.values())
+        membership, disputed = engine.membership, sum(engine.ledger.state.disputes.disputed.values())
         return Look(
             settled=membership.settled.value if membership.settled else None,
             view=reporting.view_facts(membership.view),
             degraded=reporting.degraded(engine),
             linked=bool(engine.gossip.lines),
             denials=dict(engine.views.denials),
+            patient=engine.views.patient,
             status=reporting.status(engine) if screen.wants_status else None,
             disputed=disputed,
             report=last.report if last is not None and last.disputed == disputed else _report(engine),
@@ -117,6 +120,8 @@ def _check_denials(found: Look, join: tuple[str, ...]) -> None:
     if not join or found.settled is not None or found.linked or not all(address in found.denials for address in join):
         return
     reason = found.denials[join[0]]
+    if found.patient and "name taken" in reason:
+        return
     advice = "; --secret-file must name the secret of that mesh" if "secret" in reason else ""
     which = join[0] if len(join) == 1 else "every --join address"
     raise ConfigError(f"{which} refuses this replica: {reason}{advice}")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from actonce.errors import ConfigError
+from actonce.sim.disk_faults import WAYS, Damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +241,7 @@ Fault = (
     | Join
     | Burst
     | Wipe
+    | Damage
     | Vote
     | LockDown
     | LockCut
@@ -251,7 +253,7 @@ KINDS: dict[str, type[Fault]] = {
     kind.__name__: kind
     for kind in (
         *(Crash, Pause, Suspend, Partition, OneWay, SlowLink, CutLink, SlowPeer, DropLink),
-        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst, Wipe, Vote, LockDown, LockCut, LockSlow, Order),
+        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst, Wipe, Damage, Vote, LockDown, LockCut, LockSlow, Order),
     )
 }
 
@@ -346,8 +348,12 @@ def _draw_one(rng: random.Random, kind: str, names: Sequence[str], at: float, mi
             return LockCut(at, name, some(mix.locks_s))
         case "LockSlow":
             return LockSlow(at, name, some((0.1, 1.2)), some(mix.locks_s))
+        case "Damage":
+            return Damage(at, name, rng.choice(WAYS), some(mix.down_s))
         case "Burst":
             return Burst(at, rng.randint(5, 40))
+        case "Join":
+            return Join(at, max(name, other))  # never the first: somebody has to be there
         case "Order":
             mode, target = rng.choice(["drain", "pause", "stop", "halt", "halt"]), rng.choice(["agent", "agent", other])
             return Order(at, name, mode, target if target == "agent" else f"replica:{target}", some(mix.order_s))

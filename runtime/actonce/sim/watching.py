@@ -47,6 +47,16 @@ def cancels(history: History, world: SimWorld, engine: Engine) -> None:
     engine.claims.changed = looked  # type: ignore[method-assign]
 
 
+def damage(history: History, failures: list[str], name: str, *, lossy: bool, replaced: bool) -> None:
+    """A process started on a damaged disk: if something durable was lost, it says so and goes on with a new journal; if
+    not, it goes on with the old one."""
+    history.sometimes["damages lossy" if lossy else "damages harmless"] += 1
+    if lossy and not replaced:
+        failures.append(f"{name}: durable rows of its journal are lost, and it goes on as if nothing had happened")
+    if replaced and not lossy:
+        failures.append(f"{name}: says that its journal is damaged, but nothing durable is lost")
+
+
 def halts(history: History, world: SimWorld, engine: Engine) -> None:
     """When a process has read an emergency stop, and when that one is in force no more."""
     refresh, known = engine.control.changed, set[str]()
