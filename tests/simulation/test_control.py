@@ -7,13 +7,19 @@ import re
 
 import pytest
 
+from actonce.agent import Agent
+from actonce.context import Context
 from actonce.errors import Draining, NoSuchTarget, PayloadInvalid
 from actonce.inbox import pack_payload
+from actonce.sim.cluster import Cluster, Feed
+from actonce.sim.world import SimWorld
 from actonce.standing import Target
+from actonce_crdt import Json
 
 from .mesh import run
 from .office import AGENT, Office, broken
 from .planted_control import POSTS
+from .polling import Polling
 
 
 def test_pause_lets_what_runs_go_on_and_begins_nothing() -> None:
@@ -140,6 +146,61 @@ def test_stop_cancels_after_a_while_and_all_goes_on_where_it_was() -> None:
         assert len(cluster.feed.posts) == len(set(cluster.feed.keys())) == 6 * POSTS
         assert all(effect.doubt is None or effect.doubt.settled == "found" for effect in effects)
         assert broken(cluster) == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("mode", ["drain", "pause", "stop", "halt"])
+def test_sources_stand_still_and_go_on_where_they_were(mode: str) -> None:
+    async def scenario() -> None:
+        cluster = Polling(3, "abc")
+        await cluster.form()
+        feeding = asyncio.ensure_future(cluster.feed_items(12.0))
+        await asyncio.sleep(3.0)
+        control = cluster.live()[1].control
+        control.order(AGENT, mode, "", lambda ordered: None)
+        await asyncio.sleep(0.5)
+        calls = len(cluster.calls)
+        await asyncio.sleep(4.0)
+        assert len(cluster.calls) == calls
+        assert control.open_tasks(AGENT) == 0 or mode != "drain", "a source is not what a drain waits for"
+        control.order(AGENT, "run", "", lambda ordered: None)
+        await asyncio.sleep(1.0)
+        poller = cluster.poller()
+        control.order(Target(replica=poller), mode, "", lambda ordered: None)
+        assert await cluster.until(lambda: cluster.calls[-1].replica != poller, 3.0), "nobody took over"
+        control.order(Target(replica=poller), "run", "", lambda ordered: None)
+        await feeding
+        await cluster.rest()
+        assert cluster.wrong == []
+
+    run(scenario)
+
+
+def ticking(world: SimWorld, feed: Feed) -> Agent:
+    agent = Agent("kevin")
+
+    @agent.every("5s", missed="skip")
+    async def ticks(ctx: Context, slot: Json) -> None: ...
+
+    return agent
+
+
+@pytest.mark.parametrize("mode", ["drain", "pause"])
+def test_slots_that_pass_under_an_order_are_missed_ones(mode: str) -> None:
+    async def scenario() -> None:
+        cluster = Cluster(1, "ab", ticking)
+        for name in "ab":
+            cluster.start(name, new=name == "a")
+        tasks = cluster.engine("b").ledger.state.tasks
+        assert await cluster.until(lambda: len(tasks) == 2, 30.0)
+        cluster.engine("a").control.order(AGENT, mode, "", lambda ordered: None)
+        await asyncio.sleep(200.0)
+        assert len(tasks) == 2
+        cluster.engine("b").control.order(AGENT, "run", "", lambda ordered: None)
+        await asyncio.sleep(20.0)
+        assert 4 <= len(tasks) - 2 <= 17, "40 slots passed; those of the last minute are late, the others were missed"
+        assert all(state.done is not None for state in tasks.values())
 
     run(scenario)
 
