@@ -89,7 +89,7 @@ class Engine:
         self.me = Member(name, recovered.incarnation, traits)
         self.notes: deque[tuple[float, str]] = deque(maxlen=NOTES_MAX)
         self.gate = Gate(world.now)
-        self.standing = Standing(name)
+        self.standing = Standing(name, frozenset(poll.task for poll in agent.polls.values()))
         self._guarded = any(self._needs_grants(kind) for kind in agent.tasks)
         self._on_failed = on_failed
         self._awake = False
