@@ -49,9 +49,9 @@ from .fields import (
     VOTERS_MAX,
     name_is_valid,
 )
-from .quota import NOBODY, QuotaState
+from .quota import NOBODY, TAKEN, QuotaState
 from .rank import order, rank
-from .rights import Cool, Gift, Share
+from .rights import Cool, Gift, Lapse, Share
 from .roster import RosterState
 from .stamps import HybridClock, stamp_wall_s
 from .state import EntryId, State
@@ -78,6 +78,7 @@ __all__ = [
     "NOBODY",
     "NO_BASE",
     "PRIORITY_MAX",
+    "TAKEN",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
     "Cancel",
@@ -102,6 +103,7 @@ __all__ = [
     "HybridClock",
     "Intent",
     "Json",
+    "Lapse",
     "Limits",
     "Mark",
     "ParsedUpdate",

@@ -24,7 +24,9 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
                                                               a part of the handler returned this
     "mark"      schedule    slot                              all of its slots up to this one are settled
     "gift"      resource    giver, to, total, late            so many rights went that way in all
-    "share"     resource    holder, seq, open, late, period   which rights a crash of the holder makes unusable for long
+    "share"     resource    holder, seq, open, late, period,  which rights a crash of the holder makes unusable for
+                            away                              long, and how many it may have given away
+    "lapse"     quota       holder, session, journal, roster  a voter vouches no more for the use of these rights
     "cool"      resource    for_ms, factor                    the provider complained
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
@@ -40,7 +42,7 @@ from typing import Any, Final, TypeAlias
 from . import fields as check
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
-from .rights import Cool, Gift, Share
+from .rights import Cool, Gift, Lapse, Share
 
 ENTRY_BYTES_MAX: Final = 262_144
 
@@ -277,7 +279,7 @@ class Unknown:
 
 TaskRecord: TypeAlias = Task | Claim | Try | Done | Passed | Cancel | Reopen | Grant | Release
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
-QuotaRecord: TypeAlias = Gift | Share | Cool
+QuotaRecord: TypeAlias = Gift | Share | Lapse | Cool
 Record: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark | Unknown
 
 _Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark
@@ -293,6 +295,7 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "claimant": check.name, "journal": check.key, "roster": check.count, "act": check.act, "ballot": check.ballot,
     "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
     "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
+    "away": check.count, "session": check.count,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
@@ -300,6 +303,7 @@ _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
     "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
     "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
+    "lapse": Lapse,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
@@ -307,6 +311,7 @@ _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
 }
 _SPECIAL: Final[dict[tuple[str, str], check.Check]] = {
     ("grant", "over"): check.count, ("roster", "over"): check.ballot, ("share", "holder"): check.key,
+    ("lapse", "holder"): check.key,
 }  # fmt: skip
 _FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {
     code: tuple((field.name, _SPECIAL.get((code, field.name)) or _CHECKS[field.name]) for field in fields(kind))

@@ -34,7 +34,7 @@ from .entries import (
 from .lattice import greatest
 from .packing import pack
 from .quota import QuotaState
-from .rights import Cool, Gift, Share
+from .rights import Cool, Gift, Lapse, Share
 from .roster import RosterState
 from .task import TaskState
 
@@ -43,7 +43,7 @@ EntryId: TypeAlias = tuple[int, int]
 
 _TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
-_QUOTA_KINDS = (Gift, Share, Cool)
+_QUOTA_KINDS = (Gift, Share, Lapse, Cool)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 

@@ -84,6 +84,8 @@ class QuotaSpec:
     """Whether the limits are lowered when the provider complains."""
     flight_s: float = 10.0
     """How long a request whose answer never came may still arrive at the provider."""
+    reclaim_s: float | None = None
+    """The lease of rights: a majority takes those of a replica that it has not heard of for so long. None: never."""
 
     @property
     def units(self) -> dict[str, int]:

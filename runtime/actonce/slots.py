@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actonce.escrow import Account
+from actonce.leases import Keeping
 from actonce.limits import ALARMS
 from actonce.pool import Basin, Pool
 
@@ -32,6 +33,10 @@ class Slot:
     give_at: float = -math.inf
     idle_give_at: float = -math.inf
     idle_since: float = 0.0
+    keeping: Keeping | None = None
+    """Whether a majority has what the account announced."""
+    forfeits: int = 0
+    """The pool is forgetting rights that were taken from us: what it returned before is not ours."""
     alarmed: tuple[int, int] = (0, 0)
     """(period, percent) of the last alarm."""
     _taken: int = 0
