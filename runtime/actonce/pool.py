@@ -226,13 +226,16 @@ class Pool:
         return min(times, default=math.inf)
 
     def reason(self, amounts: tuple[int, ...], scope: str) -> str:
-        """Why these cannot be had right now, for people."""
+        """Why these cannot be had right now, for people. Any thread."""
         now = self._now()
         if now >= self.until:
             return "this replica was out of touch with a majority of the roster, which may take its rights"
         if self._cool_until(scope) > now:
             return "the provider asked for a pause"
         for basin, amount in zip(self.basins, amounts, strict=True):
+            if basin.total < amount:
+                unit, limit = basin.resource.unit, basin.resource.limit
+                return f"this replica had {basin.total} of the {limit} {unit} ready, and asks for more"
             if basin.free < amount:
                 used = basin.in_use + basin.busy_total
                 return f"{used} of the {basin.total} {basin.resource.unit} that this replica has reserved were in use"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from actonce.engine import Engine
+from actonce.limits import ALARMS
 from actonce.slots import Slot
 
 Facts = dict[str, Any]
@@ -80,6 +82,11 @@ def warnings(engine: Engine) -> Iterator[str]:
             taken = f": a majority of the roster takes them {spec.reclaim_s:g} s after it last heard of {name}"
             ends = taken if spec.reclaim_s is not None else f": they come back with {name}, on its data folder"
             yield f"{count} of {resource.limit} rights of {key} are held by {name}, which is gone{ends}"
+        reached, wall = slot.reached, found.calm_wall.read()
+        if reached:
+            ends = datetime.fromtimestamp(resource.period_ends(wall), UTC).strftime("%Y-%m-%d %H:%M")
+            then = f"; calls that need more wait until {ends} UTC" if reached >= ALARMS[-1] else ""
+            yield slot.alarm_text(reached) + then
         if slot.basin.overshoot:
             yield f"{key}: {slot.basin.overshoot} more were used here than estimated"
     if found.calm_wall.jumped_s:
@@ -87,8 +94,14 @@ def warnings(engine: Engine) -> Iterator[str]:
 
 
 def waits(engine: Engine, task: str) -> list[tuple[float, str]]:
-    """(unix time, sentence) of each call of this task that had to wait for a quota, as far as it ran here."""
-    return [
+    """(unix time, sentence) of each call of this task that had to wait for a quota, or waits, as far as it ran here."""
+    now = engine.world.wall()
+    waiting = [
+        (wait.wall, f"{task} has waited {now - wait.wall:.2f} s for quota {wait.quota}: {why()}")
+        for wait, why in engine.quotas.waiting.values()
+        if wait.task == task
+    ]
+    return waiting + [
         (wait.wall, f"{task} waited {wait.seconds:.2f} s for quota {wait.quota}: {wait.why}")
         for wait in engine.quotas.waits
         if wait.task == task

@@ -39,7 +39,7 @@ WAITS_MAX, WAIT_NOTED_S = 1_000, 0.05
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A call that had to wait."""
+    """A call that had to wait, from `wall` on; or until then, once it is over."""
 
     wall: float
     task: str
@@ -82,6 +82,8 @@ class Quotas:
         self.left = False
         """Everything was given away; what still comes is passed on."""
         self.waits: deque[Wait] = deque(maxlen=WAITS_MAX)
+        self.waiting: dict[object, tuple[Wait, Callable[[], str]]] = {}
+        """Calls that wait now, and why."""
         self.calm_wall = CalmWall(world.wall, world.now, note)
         self.cooling = Cooling(world, settings, ledger, self.pools)
         self.needs = Needs(settings, membership, self.holder, world.now, say)
@@ -179,8 +181,13 @@ class Quotas:
             elif key.partition("@")[0] in self.pools:
                 self.cooling.changed(key)
 
-    def waited(self, task: str, quota: str, seconds: float, why: str) -> None:
-        """A call of this task got its turn after so long."""
+    def began_to_wait(self, call: object, task: str, quota: str, why: Callable[[], str]) -> None:
+        """A call of this task begins to wait; `why` says what for, at any time."""
+        self.waiting[call] = (Wait(self._world.wall(), task, quota, 0.0, ""), why)
+
+    def waited(self, call: object, task: str, quota: str, seconds: float, why: str) -> None:
+        """It waits no longer, after so long."""
+        self.waiting.pop(call, None)
         if seconds >= WAIT_NOTED_S:
             self.waits.append(Wait(self._world.wall(), task, quota, seconds, why))
 
