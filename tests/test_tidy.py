@@ -34,7 +34,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
     ("envelopes", "journal", "messages", "recovery", "settings", "world"),
-    ("breaker", "complaints", "limits"),
+    ("breaker", "complaints", "limits", "reclaim"),
     ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks", "sources"),
     ("matrix",),
     (
@@ -42,7 +42,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
         "memory", "peers", "pool", "running", "sharing", "standing",
     ),
     ("escrow",),
-    ("cooling", "slots"),
+    ("cooling", "leases", "needs", "slots", "transfers"),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "majority", "task_locks", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),

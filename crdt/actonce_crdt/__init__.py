@@ -57,9 +57,9 @@ from .fields import (
     name_is_valid,
 )
 from .memory import SHAPES, CellState, TallyState, parse_place, place
-from .quota import NOBODY, QuotaState
+from .quota import NOBODY, TAKEN, QuotaState
 from .rank import order, rank
-from .rights import Cool, Gift, Share
+from .rights import Cool, Gift, Lapse, Share
 from .roster import RosterState
 from .shelves import EntryId
 from .stamps import HybridClock, stamp_wall_s
@@ -92,6 +92,7 @@ __all__ = [
     "PRIORITY_MAX",
     "REASON_CHARS_MAX",
     "SHAPES",
+    "TAKEN",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
     "Cancel",
@@ -121,6 +122,7 @@ __all__ = [
     "HybridClock",
     "Intent",
     "Json",
+    "Lapse",
     "Limits",
     "Mark",
     "MemoryRecord",

@@ -25,7 +25,9 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "mark"      schedule    slot                              all of its slots up to this one are settled
     "cursor"    source      epoch, number, value              all up to here has become tasks
     "gift"      resource    giver, to, total, late            so many rights went that way in all
-    "share"     resource    holder, seq, open, late, period   which rights a crash of the holder makes unusable for long
+    "share"     resource    holder, seq, open, late, period,  which rights a crash of the holder makes unusable for
+                            away                              long, and how many it may have given away
+    "lapse"     quota       holder, session, journal, roster  a voter vouches no more for the use of these rights
     "cool"      resource    for_ms, factor                    the provider complained
     "cell"      place       value, seen, expires_ms, task     somebody wrote to memory (see `memory`)
     "tally"     counter     journal, seq, plus, minus, task   somebody counted
@@ -47,7 +49,7 @@ from .cells import Cell, Tally
 from .cursor import Cursor
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
-from .rights import Cool, Gift, Share
+from .rights import Cool, Gift, Lapse, Share
 from .switch import Shut, Switch
 
 ENTRY_BYTES_MAX: Final = 262_144
@@ -290,7 +292,7 @@ class Unknown:
 
 TaskRecord: TypeAlias = Task | Claim | Try | Done | Passed | Cancel | Reopen | Grant | Release
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
-QuotaRecord: TypeAlias = Gift | Share | Cool
+QuotaRecord: TypeAlias = Gift | Share | Lapse | Cool
 MemoryRecord: TypeAlias = Cell | Tally
 ControlRecord: TypeAlias = Switch | Shut
 _Other: TypeAlias = QuotaRecord | MemoryRecord | ControlRecord | Roster | Step | Mark | Cursor
@@ -310,7 +312,7 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
     "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
     "value": check.blob, "seen": check.seen, "expires_ms": check.count, "plus": check.count, "minus": check.count,
-    "round": check.count, "mode": check.mode, "reason": check.reason,
+    "round": check.count, "mode": check.mode, "reason": check.reason, "away": check.count, "session": check.count,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
@@ -318,7 +320,7 @@ _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
     "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
     "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
-    "cell": Cell, "tally": Tally, "switch": Switch, "shut": Shut, "cursor": Cursor,
+    "cell": Cell, "tally": Tally, "switch": Switch, "shut": Shut, "cursor": Cursor, "lapse": Lapse,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
@@ -326,7 +328,7 @@ _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
 }
 _SPECIAL: Final[dict[tuple[str, str], check.Check]] = {
     ("grant", "over"): check.count, ("roster", "over"): check.ballot, ("share", "holder"): check.key,
-    ("cell", "task"): check.maybe_key, ("tally", "task"): check.maybe_key,
+    ("cell", "task"): check.maybe_key, ("tally", "task"): check.maybe_key, ("lapse", "holder"): check.key,
     ("switch", "number"): check.attempt, ("switch", "over"): check.dots, ("shut", "seen"): check.dots,
 }  # fmt: skip
 _FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {

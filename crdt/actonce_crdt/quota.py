@@ -7,12 +7,15 @@ writes. A gift from a holder to itself is the founding: the rights that exist. H
 
     held = founded by it + received - given
 
+Rights that a majority took from a dead holder are gifts of ``holder!``: its own gifts stay its own.
 Rights are moved, never made; what one holder knows of its own gifts is on its own disk before anybody else hears of
 it. So the rights that all holders believe to hold never add up to more than were founded, whatever is cut or crashes.
 
 field    keeps                                            why
 gifts   for each (giver, receiver) the largest total      only the giver writes it, and it only grows
 shares   for each holder the largest seq                   a register with one writer
+lapses   for each (holder, voter, journal) the largest     what a voter gave up, it gave up for good
+         (session, roster)
 cool     the latest end, then (stamp, author)              all obey the longest cool-down
 factor   the largest (stamp, author)                       the latest complaint of the provider
 """
@@ -23,10 +26,11 @@ from types import MappingProxyType
 
 from .entries import QuotaRecord
 from .lattice import greatest
-from .rights import Cool, Gift, Share
+from .rights import Cool, Gift, Lapse, Share
 
 _NO_GIFTS: Mapping[tuple[str, str], Gift] = MappingProxyType({})
 _NO_SHARES: Mapping[str, Share] = MappingProxyType({})
+_NO_LAPSES: Mapping[tuple[str, str, str], Lapse] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +43,32 @@ class QuotaState:
     """Holder -> its newest word."""
     cool: Cool | None = None
     factor: Cool | None = None
+    lapses: Mapping[tuple[str, str, str], Lapse] = field(default_factory=lambda: _NO_LAPSES)
+    """(holder, voter, journal of the voter) -> the newest."""
 
     def held(self, holder: str) -> int:
         """Rights of `holder` as far as they are known here. For another holder this may be out of date, even negative:
         a gift may be known before the gift that it was made from."""
         balance = 0
         for (giver, to), gift in self.gifts.items():
-            balance += gift.total * ((to == holder) - (giver == holder and to != giver))
+            balance += gift.total * ((to == holder) - (giver.removesuffix(TAKEN) == holder and to != giver))
         return balance
 
     def late(self, holder: str) -> int:
         """Of all rights that `holder` ever received, how many were still in use when they were given."""
         return sum(gift.late for (giver, to), gift in self.gifts.items() if to == holder)
+
+    def received(self, holder: str) -> int:
+        """Rights that `holder` ever had, founded or given."""
+        return sum(gift.total for (_, to), gift in self.gifts.items() if to == holder)
+
+    def given(self, holder: str) -> int:
+        """Rights that `holder` itself ever gave away, as far as known here."""
+        return sum(gift.total for (giver, to), gift in self.gifts.items() if giver == holder != to)
+
+    def taken(self, holder: str) -> int:
+        """Rights that were ever taken from `holder`, as far as known here."""
+        return sum(gift.total for (giver, _), gift in self.gifts.items() if giver == holder + TAKEN)
 
     @property
     def founded(self) -> int:
@@ -65,7 +83,7 @@ class QuotaState:
     @property
     def holders(self) -> list[str]:
         """Everybody who ever held a right, sorted."""
-        return sorted({holder for pair in self.gifts for holder in pair} - {NOBODY})
+        return sorted({holder.removesuffix(TAKEN) for pair in self.gifts for holder in pair} - {NOBODY})
 
     def records(self) -> list[QuotaRecord]:
         """Entries whose join is this state: enough to write it down again."""
@@ -74,6 +92,8 @@ class QuotaState:
             found[gift] = None
         for share in self.shares.values():
             found[share] = None
+        for lapse in self.lapses.values():
+            found[lapse] = None
         for cool in (self.cool, self.factor):
             if cool is not None:
                 found[cool] = None
@@ -82,6 +102,8 @@ class QuotaState:
 
 NOBODY = "-"
 """Receiver of rights that cease to exist."""
+TAKEN = "!"
+"""Ends the name of a giver that did not give by itself."""
 
 
 def join(a: QuotaState, b: QuotaState) -> QuotaState:
@@ -96,9 +118,13 @@ def join(a: QuotaState, b: QuotaState) -> QuotaState:
         last = greatest(shares.get(holder), share, _share_order)
         assert last is not None
         shares[holder] = last
-    return QuotaState(
-        gifts, shares, greatest(a.cool, b.cool, _cool_order), greatest(a.factor, b.factor, _factor_order)
-    )
+    lapses = dict(a.lapses)
+    for voter, lapse in b.lapses.items():
+        latest = greatest(lapses.get(voter), lapse, _lapse_order)
+        assert latest is not None
+        lapses[voter] = latest
+    cool, factor = greatest(a.cool, b.cool, _cool_order), greatest(a.factor, b.factor, _factor_order)
+    return QuotaState(gifts, shares, cool, factor, lapses)
 
 
 def lift(record: QuotaRecord) -> QuotaState:
@@ -108,6 +134,8 @@ def lift(record: QuotaRecord) -> QuotaState:
             return QuotaState(gifts={(record.giver, record.to): record})
         case Share():
             return QuotaState(shares={record.holder: record})
+        case Lapse():
+            return QuotaState(lapses={(record.holder, record.author, record.journal): record})
         case Cool():
             return QuotaState(cool=record, factor=record)
 
@@ -123,6 +151,10 @@ def _gift_order(gift: Gift) -> tuple[int | str, ...]:
 
 def _share_order(share: Share) -> tuple[int | str, ...]:
     return share.seq, share.stamp, share.author
+
+
+def _lapse_order(lapse: Lapse) -> tuple[int | str, ...]:
+    return lapse.session, lapse.roster, lapse.stamp, lapse.author
 
 
 def _cool_order(cool: Cool) -> tuple[int | str, ...]:

@@ -34,6 +34,23 @@ class Share:
     open: int
     late: int
     period: int
+    away: int = 0
+    """It will not have given away more than so many in all, before it says so again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """The author, a voter with this journal in this roster version, has not heard of `holder` for the lease of its
+    rights of the quota `key`: it does not vouch for their use any more, until this `session` of them is settled.
+    """
+
+    key: str
+    stamp: int
+    author: str
+    holder: str
+    session: int
+    journal: str
+    roster: int
 
 
 @dataclass(frozen=True, slots=True)

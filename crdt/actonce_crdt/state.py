@@ -37,7 +37,7 @@ from .lattice import greatest
 from .memory import CellState, TallyState
 from .packing import pack
 from .quota import QuotaState
-from .rights import Cool, Gift, Share
+from .rights import Cool, Gift, Lapse, Share
 from .roster import RosterState
 from .shelves import EffectShelf, EntryId, PlaceShelf, Shelf, StepShelf
 from .switch import Shut, Switch
@@ -68,7 +68,7 @@ class State:
         self._shelves: dict[type[Record], Shelf[Any]] = {
             **dict.fromkeys((Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release), self._tasks),
             **dict.fromkeys((Intent, Receipt, Doubt), self._effects),
-            **dict.fromkeys((Gift, Share, Cool), self._quotas),
+            **dict.fromkeys((Gift, Share, Lapse, Cool), self._quotas),
             **dict.fromkeys((Switch, Shut), self._controls),
             **{Step: self._steps, Mark: self._marks, Cursor: self._cursors, Roster: self._rosters},
             **{Cell: self._cells, Tally: self._tallies, Unknown: self._unknown},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from actonce.errors import ConfigError
@@ -13,6 +13,7 @@ from actonce.locks import LockService, parse_lock_url
 from actonce.naming import check_name as check_name
 from actonce.naming import parse_duration_s as parse_duration_s
 from actonce.placement import SPREAD, Placement, Way
+from actonce.reclaim import RECLAIM, reclaim_rights
 from actonce.schedule import Missed, Overlap, Rhythm, Schedule, check_rules, read_cron, read_every
 from actonce.sinks import Sink
 from actonce.sources import Poll, Source, Sourcing, Webhook
@@ -60,6 +61,9 @@ class TaskSpec:
     def is_async(self) -> bool:
         """Whether the handler is a coroutine function; others run in a worker thread."""
         return inspect.iscoroutinefunction(self.handler)
+
+
+_RECLAIM_SPEC = TaskSpec(RECLAIM, reclaim_rights, 1_000, None, "skip", guard="majority", on_changed="keep")
 
 
 @dataclass(slots=True)
@@ -255,6 +259,7 @@ class Agent(Sourcing):
         zone: str = "UTC",
         adaptive: bool = False,
         flight: str | float = "10s",
+        reclaim: str | float | None = None,
         **units: int | tuple[int, str | float],
     ) -> QuotaSpec:
         """Let all replicas together use no more than this, as `async with ctx.quota(name, ...)` in handlers.
@@ -269,6 +274,10 @@ class Agent(Sourcing):
             burst: so many requests at once at most, as from a token bucket of this size.
             adaptive: halve the limit when the provider answers 429, and let a tenth of it come back in each window.
             flight: how long a request whose answer never came may still arrive at the provider.
+            reclaim: a majority of the roster (`actonce roster`) takes the rights of a replica that it has not heard of
+                for so long. The price: a replica out of touch with a majority for so long uses none, so that the side
+                of a minority stops; and a call must leave within `flight` of getting its turn. None: rights of a
+                dead replica wait for its return, and every side keeps what it holds.
             units: further limits, all acquired together: tokens=90_000, or cents=(5_000, "day").
 
         Raises:
@@ -290,6 +299,9 @@ class Agent(Sourcing):
             flight_s=parse_duration_s(flight),
             seconds=seconds,
         )
+        if reclaim is not None:
+            spec = replace(spec, reclaim_s=parse_duration_s(reclaim))
+            self.tasks.setdefault(RECLAIM, _RECLAIM_SPEC)
         self.quotas[name] = spec
         return spec
 

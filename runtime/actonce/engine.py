@@ -22,7 +22,7 @@ from actonce.executor import Executor
 from actonce.fenced import Fenced
 from actonce.gossip import Gossip
 from actonce.guards import Available, Guards
-from actonce.inbox import Inbox
+from actonce.inbox import Inbox, pack_payload
 from actonce.journal import Recovered
 from actonce.ledger import Ledger
 from actonce.listening import Listeners
@@ -38,6 +38,8 @@ from actonce.placement import NO_TRAITS, Traits
 from actonce.poison import Poison
 from actonce.polls import Polls
 from actonce.quotas import Quotas
+from actonce.readiness import Terms
+from actonce.reclaim import RECLAIM
 from actonce.routes import Routes
 from actonce.running import Gate, Run
 from actonce.scheduler import Scheduler
@@ -192,7 +194,11 @@ class Engine:
         def say(word: Want) -> None:
             self.gossip.want(word)
 
-        return Quotas(world, self.settings, agent, self.ledger, membership, journal, say=say, note=self.note)
+        def submit(task: str) -> None:
+            self.inbox.add(task, RECLAIM, pack_payload("the payload", None), Terms())
+
+        parts = (world, self.settings, agent, self.ledger, membership, self.electorate, journal)
+        return Quotas(*parts, submit=submit, say=say, note=self.note)
 
     def _make_gossip(self) -> Gossip:
         gossip = Gossip(
@@ -208,10 +214,10 @@ class Engine:
             on_ended=lambda about, name: self.views.ended(about, name),
             on_denied=lambda address, reason: self.views.denied(address, reason),
             on_failed=self.fail,
-            on_want=self.quotas.heard,
+            on_want=self.quotas.needs.heard,
             note=self.note,
         )
-        gossip.mutes = self.voting.mutes
+        gossip.mutes = lambda member: self.voting.mutes(member) or self.quotas.leases.mutes(member)
         return gossip
 
     def start(self) -> None:
@@ -261,8 +267,7 @@ class Engine:
         self.gossip.announce()
 
     def _when_idle(self, idle: Callable[[], None]) -> None:
-        if self.executor.idle and self.fenced.idle:
-            self.quotas.leave()
+        if self.executor.idle and self.fenced.idle and self.quotas.leave():
             self.ledger.when_durable(idle)
         else:
             self.world.call_later(self.settings.tick_s, lambda: self._when_idle(idle))

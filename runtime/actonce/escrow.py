@@ -50,6 +50,14 @@ class Account:
     late_settled: int = 0
     late: list[tuple[float, int]] = field(default_factory=list)
     """(when they are sealed, how many)."""
+    leased: bool = False
+    """A majority may take these rights: so what is given away is announced first."""
+    away: int = 0
+    """Announced: so many will have been given away in all."""
+    asked: int = 0
+    """The clock of an announcement that perhaps no majority has yet; 0 for none."""
+    taken_known: int = 0
+    """Rights that a majority took from here."""
     given: int = 0
     """Transfers made, rights given, and received, since the start."""
     transfers: int = 0
@@ -64,6 +72,13 @@ class Account:
     @property
     def sealed(self) -> int:
         return self.held - self.open - (self.late_known - self.late_settled)
+
+    @property
+    def allowance(self) -> int:
+        """How many may be given away now."""
+        if not self.leased:
+            return self.held
+        return 0 if self.asked else max(0, self.away - self.state().given(self.holder))
 
     def again_at(self, now: float) -> float:
         """When rights are free that may be in use now, by somebody who cannot be asked."""
@@ -83,7 +98,9 @@ class Account:
         if share is not None:
             self._seq, self.late_settled = share.seq, share.late
             if not self.resource.calendar or share.period == self.period:
-                self.open = self.cold = share.open
+                self.open = self.cold = min(share.open, max(0, self.held))
+            self.away = self.state().given(self.holder)  # what was announced before may be known to nobody
+        self.taken_known = self.state().taken(self.holder)
         self.cold_until = self.again_at(now)
         self.look(now)
 
@@ -163,6 +180,25 @@ class Account:
         """Sealed rights cease to exist."""
         self._gift(NOBODY, count, late=0)
 
+    def announce(self, count: int) -> None:
+        """So many more rights may be given away, once a majority knows (`Leases.is_kept`)."""
+        self.away = self.state().given(self.holder) + count
+        self.asked = self._write_share()
+
+    def forfeit(self, now: float) -> bool:
+        """Whether a majority took our rights since we looked: then what is left counts as used at this moment, and
+        the pool must forget all that it has."""
+        taken = self.state().taken(self.holder)
+        if taken == self.taken_known:
+            return False
+        self.taken_known = taken
+        self.late_settled, self.late = self.late_known, []
+        self.pooled = self.opening = 0
+        self.open = self.cold = max(0, self.held)
+        self.cold_until = self.again_at(now)
+        self._write_share()
+        return True
+
     def _gift(self, to: str, count: int, *, late: int) -> None:
         before = self.state().gifts.get((self.holder, to))
         total, late_total = (before.total, before.late) if before is not None else (0, 0)
@@ -171,20 +207,18 @@ class Account:
         key = self.resource.key
         self.write(Gift(key, self.stamp(), self.author, self.holder, to, total + count, late_total + late))
 
-    def _write_share(self) -> None:
+    def _write_share(self) -> int:
         self._seq += 1
-        key = self.resource.key
-        share = Share(
-            key, self.stamp(), self.author, self.holder, self._seq, self.open, self.late_settled, self.period
+        key, stamp, away = self.resource.key, self.stamp(), self.away
+        return self.write(
+            Share(key, stamp, self.author, self.holder, self._seq, self.open, self.late_settled, self.period, away)
         )
-        self.write(share)
 
 
 def gone(state: QuotaState, present: Iterable[str]) -> dict[str, int]:
     """Holder -> rights that it holds and nobody else can use, for those not `present`.
 
-    They come back when the holder does, on its journal. Taking them back without it is to be added here: it needs a
-    durable vote of a majority of the roster after the holder's session lease, and holders whose pool ends with a lease.
+    They come back when the holder does, on its journal; or, where their quota has `reclaim`, by a majority (`leases`).
     """
     here = set(present)
     return {holder: state.held(holder) for holder in state.holders if holder not in here and state.held(holder) > 0}

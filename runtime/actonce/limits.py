@@ -84,6 +84,8 @@ class QuotaSpec:
     """Whether the limits are lowered when the provider complains."""
     flight_s: float = 10.0
     """How long a request whose answer never came may still arrive at the provider."""
+    reclaim_s: float | None = None
+    """The lease of rights: a majority takes those of a replica that it has not heard of for so long. None: never."""
 
     @property
     def units(self) -> dict[str, int]:
@@ -162,7 +164,8 @@ def make_quota(
 
 def _check_limit(name: str, unit: str, limit: object) -> None:
     if type(limit) is not int or not 0 < limit <= COUNT_MAX:
-        raise ConfigError(f"{unit}={limit!r}: a limit of quota {name!r} is a whole number from 1 to 2**53-1")
+        said = "limit" if unit == REQUESTS else unit
+        raise ConfigError(f"{said}={limit!r}: a limit of quota {name!r} is a whole number from 1 to 2**53-1")
     if not unit.isidentifier() or len(unit) > NAME_BYTES_MAX:
         raise ConfigError(f"{unit!r} cannot name a unit of quota {name!r}: use a word such as tokens")
 

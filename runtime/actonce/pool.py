@@ -54,10 +54,12 @@ class Basin:
     """Ever."""
     overshoot: int = 0
     """Used beyond an estimate, ever."""
+    lost: int = 0
+    """Of `in_use`, how many belong to somebody else by now."""
 
     @property
     def total(self) -> int:
-        return self.free + self.in_use + self.busy_total
+        return self.free + self.in_use - self.lost + self.busy_total
 
     def clock(self, now: float) -> float:
         return float(self.period) if self.resource.calendar else now
@@ -82,9 +84,18 @@ class Basin:
             self.free += count
         self.next_at = self._heap[0] * grain if self._heap else math.inf
 
+    def forfeit(self) -> None:
+        """Nothing here is ours any more. What handlers still use vanishes as they end."""
+        self.lost, self.free, self.owed = self.in_use, 0, 0
+        self.busy.clear()
+        self._heap.clear()
+        self.busy_total, self.next_at = 0, math.inf
+
     def spend(self, reserved: int, used: int, again_at: float) -> None:
         """A use is over."""
         self.in_use -= reserved
+        lost = min(self.lost, reserved)
+        self.lost, reserved, used = self.lost - lost, reserved - lost, max(0, used - lost)
         self.free += reserved - used
         self.overshoot += max(0, used - reserved)
         if used:
@@ -127,6 +138,8 @@ class Pool:
         self.on_returned: Callable[[int, int], None] = lambda index, count: None
         """Called on the engine with rights that it asked back."""
         self.closed = False
+        self.until = math.inf
+        """On our clock: until when rights may be used here (`Leases.until`)."""
         self.cool: dict[str, float] = {}
         """Scope -> until when nothing may be taken; "" is every scope."""
         self._factor, self._factor_at = 1.0, 0.0
@@ -213,11 +226,16 @@ class Pool:
         return min(times, default=math.inf)
 
     def reason(self, amounts: tuple[int, ...], scope: str) -> str:
-        """Why these cannot be had right now, for people."""
+        """Why these cannot be had right now, for people. Any thread."""
         now = self._now()
+        if now >= self.until:
+            return "this replica was out of touch with a majority of the roster, which may take its rights"
         if self._cool_until(scope) > now:
             return "the provider asked for a pause"
         for basin, amount in zip(self.basins, amounts, strict=True):
+            if basin.total < amount:
+                unit, limit = basin.resource.unit, basin.resource.limit
+                return f"this replica had {basin.total} of the {limit} {unit} ready, and asks for more"
             if basin.free < amount:
                 used = basin.in_use + basin.busy_total
                 return f"{used} of the {basin.total} {basin.resource.unit} that this replica has reserved were in use"
@@ -250,6 +268,10 @@ class Pool:
         """A new calendar period has begun."""
         self.basins[index].period = period
         self.serve()
+
+    def forfeit(self, index: int) -> None:
+        """The rights that were here belong to somebody else."""
+        self.basins[index].forfeit()
 
     def pause(self, scope: str, until: float) -> None:
         """Obey a cool-down."""
@@ -297,7 +319,7 @@ class Pool:
         self._tell(lambda: self.on_returned(index, count))
 
     def _fits(self, amounts: Iterable[int], scope: str, now: float) -> bool:
-        if self.closed or self._cool_until(scope) > now:
+        if self.closed or now >= self.until or self._cool_until(scope) > now:
             return False
         factor = self.factor(now) if self._factor < 1.0 else 1.0
         for basin, amount in zip(self.basins, amounts, strict=True):

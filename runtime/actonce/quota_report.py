@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from actonce.engine import Engine
+from actonce.limits import ALARMS
 from actonce.slots import Slot
 
 Facts = dict[str, Any]
@@ -17,6 +20,7 @@ def quotas(engine: Engine) -> Facts:
     pools = {
         name: {
             "waiting": pool.waiting,
+            "lease_s": round(pool.until - now, 1) if math.isfinite(pool.until) else None,
             "adaptive_factor": round(pool.factor(now), 3),
             "cooling_s": {scope or "all": round(at - now, 1) for scope, at in sorted(pool.cool.items()) if at > now},
         }
@@ -33,8 +37,8 @@ def quotas(engine: Engine) -> Facts:
 
 def _limit(engine: Engine, slot: Slot) -> Facts:
     account, basin, resource = slot.account, slot.basin, slot.account.resource
-    state, present = account.state(), engine.quotas.present()
-    needs = {name: engine.quotas.need_of(name, resource.key) for name in sorted(present.values())}
+    state, present = account.state(), engine.quotas.needs.present()
+    needs = {name: engine.quotas.needs.of(name, resource.key) for name in sorted(present.values())}
     needs[engine.me.name] = (slot.demand, basin.queued)
     return {
         "limit": resource.key,
@@ -57,6 +61,10 @@ def _limit(engine: Engine, slot: Slot) -> Facts:
 def warnings(engine: Engine) -> Iterator[str]:
     """Why a quota gives less than it could, each a sentence."""
     found = engine.quotas
+    for name, pool in sorted(found.pools.items()):
+        if pool.until <= engine.world.now():
+            why = "out of touch with a majority of the roster, which may take its rights"
+            yield f"quota {name}: not used here, {why}"
     if len(found.founders) > 1:
         yield f"{len(found.founders)} meshes were made with --new and joined: every limit exists that often"
     for key, slot in sorted(found.slots.items()):
@@ -70,7 +78,15 @@ def warnings(engine: Engine) -> Iterator[str]:
             yield f"{key}: {made} rights exist for a limit of {resource.limit}: the founder changes that when it can"
         for holder, count in found.gone(slot).items():
             name = holder.partition("/")[0]
-            yield f"{count} of {resource.limit} rights of {key} are held by {name}, which is gone"
+            spec = slot.pool.spec
+            taken = f": a majority of the roster takes them {spec.reclaim_s:g} s after it last heard of {name}"
+            ends = taken if spec.reclaim_s is not None else f": they come back with {name}, on its data folder"
+            yield f"{count} of {resource.limit} rights of {key} are held by {name}, which is gone{ends}"
+        reached, wall = slot.reached, found.calm_wall.read()
+        if reached:
+            ends = datetime.fromtimestamp(resource.period_ends(wall), UTC).strftime("%Y-%m-%d %H:%M")
+            then = f"; calls that need more wait until {ends} UTC" if reached >= ALARMS[-1] else ""
+            yield slot.alarm_text(reached) + then
         if slot.basin.overshoot:
             yield f"{key}: {slot.basin.overshoot} more were used here than estimated"
     if found.calm_wall.jumped_s:
@@ -78,8 +94,14 @@ def warnings(engine: Engine) -> Iterator[str]:
 
 
 def waits(engine: Engine, task: str) -> list[tuple[float, str]]:
-    """(unix time, sentence) of each call of this task that had to wait for a quota, as far as it ran here."""
-    return [
+    """(unix time, sentence) of each call of this task that had to wait for a quota, or waits, as far as it ran here."""
+    now = engine.world.wall()
+    waiting = [
+        (wait.wall, f"{task} has waited {now - wait.wall:.2f} s for quota {wait.quota}: {why()}")
+        for wait, why in engine.quotas.waiting.values()
+        if wait.task == task
+    ]
+    return waiting + [
         (wait.wall, f"{task} waited {wait.seconds:.2f} s for quota {wait.quota}: {wait.why}")
         for wait in engine.quotas.waits
         if wait.task == task

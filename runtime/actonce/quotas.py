@@ -9,32 +9,29 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from actonce.agent import Agent
 from actonce.cooling import Cooling
+from actonce.electorate import Electorate
 from actonce.errors import ConfigError
 from actonce.escrow import Account, gone
+from actonce.leases import Leases
 from actonce.ledger import Ledger
 from actonce.limits import QuotaSpec
 from actonce.membership import Membership
 from actonce.messages import Want
+from actonce.needs import Needs
 from actonce.pool import Pool
 from actonce.settings import Settings
-from actonce.sharing import gifts, targets
 from actonce.slots import CalmWall, Slot
+from actonce.transfers import Transfers
 from actonce.world import World
 from actonce_crdt import Gift, QuotaState
 
 FOUNDER = "."
 """Key of the mark by which the founder of a mesh knows itself: whoever settled it as new, and nobody else ever."""
 
-NEED_KEPT_S = 3.0
-"""What a peer said it needs counts for so long."""
-NEED_AGAIN_S = 1.0
-"""A need that does not change is said again after this."""
-CALENDAR_SKEW_S = 120.0
-"""No rights of a calendar budget move for so long after its renewal: by then all replicas' clocks have seen it."""
 INTERVAL_S_MAX = 0.5
 """Between two transfers of a resource from one replica; less for windows below ten seconds, never below a heartbeat."""
 WAITS_MAX, WAIT_NOTED_S = 1_000, 0.05
@@ -42,19 +39,13 @@ WAITS_MAX, WAIT_NOTED_S = 1_000, 0.05
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A call that had to wait."""
+    """A call that had to wait, from `wall` on; or until then, once it is over."""
 
     wall: float
     task: str
     quota: str
     seconds: float
     why: str
-
-
-@dataclass(slots=True)
-class _Need:
-    needs: dict[str, tuple[int, int]] = field(default_factory=dict)
-    at: float = -math.inf
 
 
 class Quotas:
@@ -67,32 +58,38 @@ class Quotas:
         agent: Agent,
         ledger: Ledger,
         membership: Membership,
+        electorate: Electorate,
         journal: str,
         *,
+        submit: Callable[[str], None],
         say: Callable[[Want], None],
         note: Callable[[str], None],
     ) -> None:
         """
         Args:
             journal: id of our journal: a replica that lost it is another holder.
+            submit: asks for a task of this id, whose kind says all.
             say: tells every linked peer.
 
         Raises:
-            ConfigError: a window is shorter than a heartbeat.
+            ConfigError: a window is shorter than a heartbeat, or `reclaim` than the time after which we give others up.
         """
         self._world, self._settings, self._ledger, self._membership = world, settings, ledger, membership
-        self._say, self._note = say, note
+        self._note = note
         self.holder = f"{membership.me.name}/{journal}"
         self.pools: dict[str, Pool] = {}
         self.slots: dict[str, Slot] = {}
         self.left = False
         """Everything was given away; what still comes is passed on."""
         self.waits: deque[Wait] = deque(maxlen=WAITS_MAX)
+        self.waiting: dict[object, tuple[Wait, Callable[[], str]]] = {}
+        """Calls that wait now, and why."""
         self.calm_wall = CalmWall(world.wall, world.now, note)
         self.cooling = Cooling(world, settings, ledger, self.pools)
-        self._needs: dict[str, _Need] = {}
-        self._said: dict[str, tuple[int, int]] = {}
-        self._said_at = -math.inf
+        self.needs = Needs(settings, membership, self.holder, world.now, say)
+        self.leases = Leases(world, ledger, membership, electorate, self.holder, agent.quotas, submit=submit)
+        self._transfers = Transfers(self.holder, self.needs, self._take_back)
+        self._leave_until = math.inf
         for name, spec in sorted(agent.quotas.items()):
             self._open_quota(name, spec)
 
@@ -103,7 +100,14 @@ class Quotas:
                     f"quota {name!r}: a window of {resource.window_s:g} s for {resource.unit} is not longer than a "
                     f"heartbeat ({self._settings.heartbeat_s:g} s), in which rights cannot move: give a longer one"
                 )
-        world, error = self._world, self._settings.quota_clock_error
+        settings = self._settings
+        given_up_s = max(settings.suspicion_s + settings.grace_s, settings.contact_window_s)
+        if spec.reclaim_s is not None and spec.reclaim_s <= given_up_s:
+            raise ConfigError(
+                f"quota {name!r}: reclaim={spec.reclaim_s:g} s is not longer than the {given_up_s:g} s after which a "
+                "silent replica is given up: give a longer one, such as a minute"
+            )
+        world, error = self._world, settings.quota_clock_error
         pool = self.pools[name] = Pool(spec, error, world.now, world.hands.engine)
         pool.on_hungry = lambda: self._hungry(name)
         pool.on_returned = lambda index, count: self._returned(self.slots[spec.resources[index].key], count)
@@ -120,6 +124,8 @@ class Quotas:
             )
             interval_s = min(INTERVAL_S_MAX, max(self._settings.heartbeat_s, resource.window_s / 20))
             self.slots[resource.key] = Slot(account, pool, index, interval_s)
+            if spec.reclaim_s is not None:
+                account.leased, pool.until = True, -math.inf
 
     # From the journal, and the founding
 
@@ -171,15 +177,17 @@ class Quotas:
         for key in keys:
             if key in self.slots:
                 self.slots[key].account.look(self._world.now())
+                self._forfeit(self.slots[key])
             elif key.partition("@")[0] in self.pools:
                 self.cooling.changed(key)
 
-    def heard(self, name: str, word: Want) -> None:
-        """A peer says what it needs."""
-        self._needs[name] = _Need(dict(word.needs), self._world.now())
+    def began_to_wait(self, call: object, task: str, quota: str, why: Callable[[], str]) -> None:
+        """A call of this task begins to wait; `why` says what for, at any time."""
+        self.waiting[call] = (Wait(self._world.wall(), task, quota, 0.0, ""), why)
 
-    def waited(self, task: str, quota: str, seconds: float, why: str) -> None:
-        """A call of this task got its turn after so long."""
+    def waited(self, call: object, task: str, quota: str, seconds: float, why: str) -> None:
+        """It waits no longer, after so long."""
+        self.waiting.pop(call, None)
         if seconds >= WAIT_NOTED_S:
             self.waits.append(Wait(self._world.wall(), task, quota, seconds, why))
 
@@ -191,6 +199,7 @@ class Quotas:
             return
         now = self._world.now()
         wall = self.calm_wall.read()
+        self._renew_leases(now)
         if self.left:
             self.leave()
             return
@@ -198,7 +207,7 @@ class Quotas:
             self._found_more()
         for slot in self.slots.values():
             self._step(slot, now, wall)
-        self._tell_needs(now)
+        self._tell_needs()
 
     def _step(self, slot: Slot, now: float, wall: float) -> None:
         account, period = slot.account, slot.account.period
@@ -220,15 +229,38 @@ class Quotas:
         if alarm is not None:
             self._note(alarm)
 
+    def _renew_leases(self, now: float) -> None:
+        self.leases.tick()
+        for name, pool in self.pools.items():
+            if pool.spec.reclaim_s is not None:
+                was, pool.until = pool.until, max(pool.until, self.leases.until(name))
+                if was <= now < pool.until:
+                    self._world.hands.post(pool.serve)
+        for slot in self.slots.values():
+            if slot.keeping is not None and self.leases.is_kept(slot.keeping):
+                slot.keeping, slot.account.asked = None, 0
+
+    def _forfeit(self, slot: Slot) -> None:
+        """If a majority took our rights: forget them, also where handlers take from."""
+        if slot.account.forfeit(self._world.now()):
+            slot.forfeits += 1
+            self._note(f"a majority took this replica's rights of {slot.account.resource.key}, while it was away")
+            self._world.hands.post(lambda: slot.pool.forfeit(slot.index))
+            self._world.hands.post(lambda: self._world.hands.engine(lambda: self._forgotten(slot)))
+
+    def _forgotten(self, slot: Slot) -> None:
+        slot.forfeits -= 1
+
     def _reserve(self, slot: Slot) -> None:
         """Open what is waited for, or will be in a moment."""
         if slot.need > 0 and slot.account.sealed > 0:
             count = slot.account.reserve(slot.need)
             if count:
-                self._ledger.when_durable(lambda: self._reserved(slot, count))
+                taken = slot.account.taken_known
+                self._ledger.when_durable(lambda: self._reserved(slot, count, taken))
 
-    def _reserved(self, slot: Slot, count: int) -> None:
-        if not self.left:
+    def _reserved(self, slot: Slot, count: int, taken: int) -> None:
+        if not self.left and taken == slot.account.taken_known:
             slot.account.reserved(count)
             self._hand_over(slot, count)
 
@@ -256,7 +288,7 @@ class Quotas:
             self._seal(slot, count)
 
     def _returned(self, slot: Slot, count: int) -> None:
-        if self.left:
+        if self.left or slot.forfeits:
             return  # they went with all others
         slot.account.returned(count)
         now = self._world.now()
@@ -268,128 +300,43 @@ class Quotas:
         now, wall = self._world.now(), self.calm_wall.read()
         for resource in self.pools[name].spec.resources:
             self._step(self.slots[resource.key], now, wall)
-        self._tell_needs(now)
+        self._tell_needs()
 
     # Moving rights
 
-    def present(self) -> dict[str, str]:
-        """Holder -> name, of everybody who could use a right right now, us included."""
-        members, found = self._membership.view.members, {self.holder: self._membership.me.name}
-        for name, peer in sorted(self._membership.peers.items()):
-            if peer.linked and not peer.leaving and peer.about is not None and peer.member in members:
-                found[f"{name}/{peer.about.journal}"] = name
-        return found
-
-    def users(self, key: str) -> dict[str, str]:
-        """Those of them that know this resource: one that runs older declarations could do nothing with rights."""
-        here = self.present().items()
-        return {holder: name for holder, name in here if holder == self.holder or self._need(name, key) is not None}
-
     def gone(self, slot: Slot) -> dict[str, int]:
         """Holder -> rights that nobody can use until it returns."""
-        return gone(slot.account.state(), self.present())
-
-    def need_of(self, name: str, key: str) -> tuple[int, int]:
-        """(demand, how many are waited for that it cannot find itself) of a peer."""
-        return self._need(name, key) or (0, 0)
-
-    def _need(self, name: str, key: str) -> tuple[int, int] | None:
-        need = self._needs.get(name)
-        if need is None or self._world.now() - need.at > NEED_KEPT_S:
-            return None
-        return need.needs.get(key)
+        return gone(slot.account.state(), self.needs.present())
 
     def _give(self, slot: Slot, now: float, wall: float) -> None:
-        account, resource = slot.account, slot.account.resource
-        if resource.calendar and resource.period(wall - CALENDAR_SKEW_S) != account.period:
-            return
-        excess = account.excess() if self.founders == [self.holder] else 0
-        if excess:
-            self._destroy(slot, excess)
-        here = self.users(resource.key)
-        if len(here) == 1:
-            return
-        state = account.state()
-        held = {holder: max(0, state.held(holder)) for holder in here}
-        needs = {holder: self.need_of(name, resource.key) for holder, name in here.items()}
-        needs[self.holder] = (slot.demand + excess, slot.lack)
-        wanted = targets(sum(held.values()), {holder: need[0] for holder, need in needs.items()})
-        queued = {holder: need[1] for holder, need in needs.items()}
-        idle_step = max(1, resource.limit // (4 * len(here))) if now >= slot.idle_give_at else resource.limit + 1
-        plan = gifts(self.holder, held, wanted, queued, idle_step=idle_step)
-        if not plan:
-            if slot.basin.owed and not resource.calendar:
-                self._take_back(slot, 0)
-            return
-        slot.give_at, slot.idle_give_at = now + slot.interval_s, now + 5 * slot.interval_s
-        for to, count in plan.items():
-            now_given = min(count, account.sealed)
-            if now_given > 0:
-                account.give(to, now_given)
-            plan[to] = count - max(0, now_given)
-        missing = sum(plan.values())
-        if missing and account.pooled:
-            self._take_back(slot, min(missing, account.pooled))
+        self._transfers.give(slot, now, wall, is_founder=self.founders == [self.holder])
 
-    def _destroy(self, slot: Slot, excess: int) -> None:
-        if slot.account.sealed > 0:
-            slot.account.destroy(min(excess, slot.account.sealed))
-        elif slot.account.pooled:
-            self._take_back(slot, min(excess, slot.account.pooled))
-
-    def leave(self) -> None:
-        """No handler runs here any more: everything goes to the others; what may be in use there waits a window."""
-        if len(self.present()) == 1:
-            return  # the rights come back with our journal
+    def leave(self) -> bool:
+        """No handler runs here any more: everything goes to the others. Whether that is done, as far as it can be: what
+        a majority has to know first (`reclaim`) takes some rounds."""
+        now = self._world.now()
+        self._leave_until = min(self._leave_until, now + self._settings.contact_window_s)
+        if len(self.needs.present()) == 1:
+            return True  # the rights come back with our journal
         if not self.left:
             self.left = True
             self.close()
-        for slot in self.slots.values():
-            account = slot.account
-            if account.held > 0 and self._give_all(slot, account.held, account.held - max(0, account.sealed)):
-                account.empty()
+        waits = [slot for slot in self.slots.values() if not self._transfers.leave(slot)]
+        return not waits or now >= self._leave_until
 
     def part(self) -> None:
         """We end now. If handlers may still run, only what surely is not in use goes to the others."""
         for slot in self.slots.values() if not self.left else ():
-            if slot.account.sealed > 0:
-                self._give_all(slot, slot.account.sealed, 0)
+            self._transfers.part(slot)
         self.close()
-
-    def _give_all(self, slot: Slot, left: int, late: int) -> bool:
-        """`left` rights, `late` of them perhaps in use, to those that need them. False if nobody is there."""
-        account, state, key = slot.account, slot.account.state(), slot.account.resource.key
-        others = self.users(key)
-        del others[self.holder]
-        if not others:
-            return False
-        held = {holder: max(0, state.held(holder)) for holder in others}
-        needs = {holder: self.need_of(name, key)[0] for holder, name in others.items()}
-        wanted = targets(left + sum(held.values()), needs)
-        lack = {holder: max(0, wanted[holder] - held[holder]) for holder in sorted(others)}
-        last = max(lack, key=lambda holder: (lack[holder], holder))
-        for to in sorted(others, key=lambda holder: holder == last):
-            count = left if to == last else min(lack[to], left)
-            fresh = min(count, max(0, left - late))
-            if fresh > 0:
-                account.give(to, fresh)
-            if count > fresh:
-                account.give_late(to, count - fresh)
-                late -= count - fresh
-            left -= count
-        return True
 
     def close(self) -> None:
         """No handler gets anything any more."""
         for pool in self.pools.values():
             self._world.hands.post(pool.close)
 
-    def _tell_needs(self, now: float) -> None:
-        needs = {key: (slot.demand, slot.lack) for key, slot in self.slots.items()}
-        again_s = NEED_AGAIN_S if needs == self._said else self._settings.heartbeat_s
-        if now - self._said_at >= again_s:
-            self._said, self._said_at = needs, now
-            self._say(Want(needs))
+    def _tell_needs(self) -> None:
+        self.needs.tell({key: (slot.demand, slot.lack) for key, slot in self.slots.items()})
 
 
 def _reader(ledger: Ledger, key: str) -> Callable[[], QuotaState]:

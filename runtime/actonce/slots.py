@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actonce.escrow import Account
+from actonce.leases import Keeping
 from actonce.limits import ALARMS
 from actonce.pool import Basin, Pool
 
@@ -32,6 +33,10 @@ class Slot:
     give_at: float = -math.inf
     idle_give_at: float = -math.inf
     idle_since: float = 0.0
+    keeping: Keeping | None = None
+    """Whether a majority has what the account announced."""
+    forfeits: int = 0
+    """The pool is forgetting rights that were taken from us: what it returned before is not ours."""
     alarmed: tuple[int, int] = (0, 0)
     """(period, percent) of the last alarm."""
     _taken: int = 0
@@ -85,21 +90,33 @@ class Slot:
     @property
     def spent(self) -> int:
         """Rights of all replicas that are used, or reserved, in the present calendar period, as far as known here."""
-        account, basin = self.account, self.basin
-        shares = account.state().shares.values()
+        account, basin, state = self.account, self.basin, self.account.state()
+        shares = state.shares.values()
         others = sum(one.open for one in shares if one.holder != account.holder and one.period == account.period)
-        return others + account.cold + basin.in_use + basin.busy_total
+        # Of rights that came from somebody who may have used them, nobody knows more.
+        late = sum(state.late(holder) for holder in state.holders) - sum(one.late for one in shares)
+        return others + max(0, late) + account.cold + basin.in_use + basin.busy_total
+
+    @property
+    def reached(self) -> int:
+        """The highest percentage of `ALARMS` that a calendar budget has reached in this period; 0 for none."""
+        resource = self.account.resource
+        if not resource.calendar:
+            return 0
+        percent = 100 * self.spent // resource.limit
+        return max((alarm for alarm in ALARMS if percent >= alarm), default=0)
 
     def alarm(self) -> str | None:
         """A sentence, once for each percentage of `ALARMS` that a calendar budget reaches."""
-        resource, period = self.account.resource, self.account.period
-        if not resource.calendar:
-            return None
-        percent = 100 * self.spent // resource.limit
-        reached = max((alarm for alarm in ALARMS if percent >= alarm), default=0)
+        reached, period = self.reached, self.account.period
         if not reached or (period, reached) <= self.alarmed:
             return None
         self.alarmed = (period, reached)
+        return self.alarm_text(reached)
+
+    def alarm_text(self, reached: int) -> str:
+        """For people."""
+        resource = self.account.resource
         return f"{resource.key}: {reached} % of the budget of this {resource.calendar} is used"
 
 

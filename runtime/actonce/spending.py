@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 
 import anyio
@@ -126,6 +127,8 @@ class Spending:
             self._desk.tell(pool.on_hungry)
             raise QuotaBusy(f"quota {name!r} has nothing free now: {why}")
         ends = math.inf if self._timeout_s is None else began + self._timeout_s
+        now_why = partial(pool.reason, self._amounts, self._scope)
+        self._desk.tell(lambda: self._desk.quotas.began_to_wait(self, self._run.task, name, now_why))
         waiter = pool.enqueue(self._amounts, self._scope, self._priority)
         try:
             while not waiter.granted:
@@ -141,8 +144,9 @@ class Spending:
         except BaseException:
             pool.withdraw(waiter)
             raise
-        waited_s = self._desk.world.now() - began
-        self._desk.tell(lambda: self._desk.quotas.waited(self._run.task, name, waited_s, why))
+        finally:
+            waited_s = self._desk.world.now() - began
+            self._desk.tell(lambda: self._desk.quotas.waited(self, self._run.task, name, waited_s, why))
 
     def _tell(self, complaint: Complaint, scope: str) -> None:
         name = self._pool.spec.name

@@ -15,6 +15,7 @@ from actonce_crdt import (
     Gift,
     Grant,
     Intent,
+    Lapse,
     Mark,
     Passed,
     Receipt,
@@ -122,11 +123,16 @@ holders = st.sampled_from(["a/1", "b/1", "a/2"])
 
 
 def gifts(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Gift]:
-    return st.builds(Gift, keys, stamps, names, holders, holders | st.just("-"), small, small)
+    givers = holders | st.just("b/1!")
+    return st.builds(Gift, keys, stamps, names, givers, holders | st.just("-"), small, small)
 
 
 def shares(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Share]:
-    return st.builds(Share, keys, stamps, names, holders, small, small, small, small)
+    return st.builds(Share, keys, stamps, names, holders, small, small, small, small, small)
+
+
+def lapses(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Lapse]:
+    return st.builds(Lapse, keys, stamps, names, holders, small, st.sampled_from(["j", "k"]), small)
 
 
 def cools(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Cool]:
@@ -163,11 +169,9 @@ def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
 
 unknowns = st.builds(_unknown, task_keys, stamps, names, st.lists(small | st.text(max_size=2), max_size=2))
 
-task_records = st.one_of(
-    *(tasks(), claims(), tries(), dones(), passes(), cancels(), reopens(), grants(), releases())
-)
+task_records = st.one_of(*(tasks(), claims(), tries(), dones(), passes(), cancels(), reopens(), grants(), releases()))
 effect_records = st.one_of(intents(), receipts(), doubts())
-quota_records = st.one_of(gifts(), shares(), cools())
+quota_records = st.one_of(gifts(), shares(), lapses(), cools())
 control_records = st.one_of(switches(), shuts())
 records: st.SearchStrategy[Record] = st.one_of(
     *(task_records, effect_records, quota_records, control_records, rosters(), steps(), marks, unknowns),

@@ -20,6 +20,7 @@ from actonce_crdt import (
     Gift,
     Grant,
     Intent,
+    Lapse,
     Mark,
     Passed,
     Receipt,
@@ -79,7 +80,8 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
         ("step", "t/3.a.1", 2, "a", "t", 3, 1, 2, "b", 4, "draft", "f", b"hi"),
     ),
     (Gift("q/r", 2, "a", "a/1", "b/2", 30, 4), ("gift", "q/r", 2, "a", "a/1", "b/2", 30, 4)),
-    (Share("q/r", 2, "a", "a/1", 7, 12, 4, 0), ("share", "q/r", 2, "a", "a/1", 7, 12, 4, 0)),
+    (Share("q/r", 2, "a", "a/1", 7, 12, 4, 0, 9), ("share", "q/r", 2, "a", "a/1", 7, 12, 4, 0, 9)),
+    (Lapse("q", 2, "a", "b/2", 3, "j", 1), ("lapse", "q", 2, "a", "b/2", 3, "j", 1)),
     (Cool("q", 2, "a", 1500, 500), ("cool", "q", 2, "a", 1500, 500)),
 ]
 

@@ -7,12 +7,12 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actonce_crdt import NOBODY, Cool, Gift, QuotaRecord, QuotaState, Share, State, encode, quota
+from actonce_crdt import NOBODY, TAKEN, Cool, Gift, Lapse, QuotaRecord, QuotaState, Share, State, encode, quota
 
-from .records import cools, gifts, shares
+from .records import cools, gifts, lapses, shares
 
 ONE = st.just("q/requests")
-states = st.lists(gifts(ONE) | shares(ONE) | cools(ONE), max_size=6).map(
+states = st.lists(gifts(ONE) | shares(ONE) | lapses(ONE) | cools(ONE), max_size=6).map(
     lambda records: reduce(quota.join, map(quota.lift, records), QuotaState())
 )
 
@@ -43,6 +43,19 @@ def test_rights_are_founded_received_given_and_destroyed() -> None:
     state = joined(back, to_b, founded, Gift("q/r", 4, "b", "b/1", NOBODY, 1, 0))
     assert (state.held("a/1"), state.held("b/1"), state.held("c/1")) == (20, 9, 0)
     assert (state.founded, state.destroyed, state.late("a/1"), state.holders) == (30, 1, 2, ["a/1", "b/1"])
+
+
+def test_rights_that_were_taken_are_no_gifts_of_their_holder() -> None:
+    founded, own = Gift("q/r", 1, "a", "a/1", "a/1", 30, 0), Gift("q/r", 2, "a", "a/1", "b/1", 12, 0)
+    state = joined(founded, own, Gift("q/r", 3, "b", "a/1" + TAKEN, "b/1", 5, 5))
+    assert (state.held("a/1"), state.held("b/1"), state.late("b/1"), state.holders) == (13, 17, 5, ["a/1", "b/1"])
+    assert (state.received("a/1"), state.given("a/1"), state.taken("a/1")) == (30, 12, 5)
+
+
+def test_a_voter_gives_up_a_session_for_good() -> None:
+    old, new = Lapse("q", 9, "a", "c/1", 1, "j", 4), Lapse("q", 1, "a", "c/1", 2, "j", 1)
+    assert list(joined(new, old).lapses.values()) == [new]
+    assert len(joined(new, Lapse("q", 1, "b", "c/1", 1, "j", 1)).lapses) == 2
 
 
 def test_the_largest_total_counts_whatever_the_stamps() -> None:

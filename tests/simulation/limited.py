@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import actonce.quotas
 import actonce.slots
+import actonce.transfers
 from actonce.agent import Agent
 from actonce.context import Context
 from actonce.escrow import Account
@@ -30,13 +30,13 @@ SETTINGS = replace(LAN, quota_clock_error=0.025, retry_wait_max_s=1.0)
 """The simulated clocks drift by up to 2 percent."""
 
 
-def limited_agent(travel_s: tuple[float, float] = (0.001, 0.1), **quota: Any) -> MakeAgent:
+def limited_agent(travel_s: tuple[float, float] = (0.001, 0.1), flight: float = 0.5, **quota: Any) -> MakeAgent:
     """Each task calls the provider with one request and the tokens that its payload says, estimated or used."""
 
     def make(world: SimWorld, feed: Feed) -> Agent:
         agent = Agent("kevin")
         feed.provider.delay_s = travel_s
-        agent.quota("llm", flight=0.5, **quota)
+        agent.quota("llm", flight=flight, **quota)
         agent.sink("room", FeedSink(feed, world))
 
         @agent.task("reply")
@@ -65,13 +65,22 @@ def scenario(seconds: float = 20.0, tasks: int = 120, **rest: Any) -> Scenario:
 
 TWO_LIMITS = limited_agent(limit=15, per=2.0, tokens=300)
 ONE_LIMIT = limited_agent(limit=12, per=2.0)
-BURSTS = limited_agent(limit=20, per=4.0, burst=5)
+BURSTS = limited_agent(limit=40, per=4.0, burst=10)
 SECONDS = limited_agent(limit=5, per=0.5)
+LEASED = limited_agent(limit=30, per=2.0, flight=2.0, reclaim=3.0)
+"""Pauses between a turn and the call must be shorter than `flight`."""
 
 BUDGET = limited_agent(limit=(60, "day"))
 FAR = limited_agent((0.0, 0.45), limit=6, per=1.0)
 
 EVERYTHING = Mix(partition_s=(0.05, 6.0), between_s=(0.2, 2.0))
+LONG_CUTS = Mix(
+    weights=(("Crash", 3), ("Pause", 1), ("Partition", 5), ("Leave", 1), ("Drift", 1), ("SlowDisk", 1)),
+    partition_s=(1.0, 9.0),
+    pause_s=(0.05, 1.8),
+    down_s=(0.0, 9.0),
+    between_s=(0.5, 3.0),
+)
 SKEWS = Mix(weights=(("Skew", 1),), between_s=(1.0, 4.0))
 BUDGET_DAYS = Mix(
     weights=(("Crash", 2), ("Leave", 2), ("Pause", 1), ("Partition", 2)), partition_s=(0.05, 6.0), between_s=(1.0, 4.0)
@@ -93,7 +102,7 @@ def opened_before_disk(patch: Patch) -> None:
 
 def _hasty_reserve(self: Quotas, slot: Slot) -> None:
     if slot.need > 0 and slot.account.sealed > 0:
-        self._reserved(slot, slot.account.reserve(slot.need))
+        self._reserved(slot, slot.account.reserve(slot.need), 0)
 
 
 def given_twice(patch: Patch) -> None:
@@ -186,5 +195,5 @@ def jumps_believed(patch: Patch) -> None:
 def short_days(patch: Patch) -> None:
     """No fault: calendar days of 20 seconds, so that a simulation sees some."""
     patch.setattr(Resource, "period", lambda self, wall_s: int(wall_s // 20) if self.calendar else 0)
-    patch.setattr(actonce.quotas, "CALENDAR_SKEW_S", 3.0)
+    patch.setattr(actonce.transfers, "CALENDAR_SKEW_S", 3.0)
     patch.setattr(actonce.slots, "WALL_JUMP_S", 3.0)

@@ -121,6 +121,7 @@ def test_a_budget_survives_restarts_and_raises_alarms(monkeypatch: pytest.Monkey
         await anyio.sleep(0.2)
         for engine in lab.live():
             assert "llm/cents: 80 % of the budget of this day is used" in [text for _, text in engine.notes]
+            assert "llm/cents: 80 % of the budget of this day is used" in reporting.degraded(engine)
         for name in "ab":
             lab.kill(name)
         for name in "ab":
@@ -134,6 +135,55 @@ def test_a_budget_survives_restarts_and_raises_alarms(monkeypatch: pytest.Monkey
         assert 160 <= spent <= 168  # a crash counts what was open as spent: here blocks of two
         await anyio.sleep(1000.0 - lab.loop.time() + 150.0)
         assert (await lab.outcome("do", 180, "next day"))[0]
+
+    run(scenario)
+
+
+def test_what_a_replica_spent_before_it_left_stays_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Resource, "period", lambda self, wall_s: int((wall_s - 1_700_000_000) // 1000))
+    work = Work(cents=(200, "day"))
+
+    async def do(ctx: Context, payload: Any) -> None:
+        async with ctx.quota("llm", cents=payload, timeout=5.0):
+            pass
+
+    async def scenario() -> None:
+        lab = Lab(work.agent, "ab")
+        await lab.form()
+        work.do = do
+        await anyio.sleep(300.0)
+        numbers = iter(range(100))
+        while not lab.engine("b").quotas.pools["llm"].basins[0].busy_total:
+            assert (await lab.outcome("do", 10, f"k{next(numbers)}", "b"))[0]
+        spent = 10 * next(numbers)
+        await lab.leave("b")
+        await anyio.sleep(1.0)
+        facts = quota_report.quotas(lab.engine("a"))["limits"][0]
+        assert spent <= facts["spent"] <= spent + 20, facts
+        assert facts["held"] == 200
+        ok, error = await lab.outcome("do", 195, "too much")
+        assert not ok
+        assert error.startswith("QuotaTimeout")
+
+    run(scenario)
+
+
+def test_a_budget_that_is_used_up_says_until_when_calls_wait() -> None:
+    work = Work(cents=(10, "day"))
+
+    async def do(ctx: Context, payload: Any) -> None:
+        async with ctx.quota("llm", cents=10):
+            pass
+
+    async def scenario() -> None:
+        lab = Lab(work.agent)
+        await lab.form()
+        work.do = do
+        assert (await lab.outcome("do"))[0]
+        word = (
+            "llm/cents: 100 % of the budget of this day is used; calls that need more wait until 2023-11-15 00:00 UTC"
+        )
+        await lab.sure(lambda: word in reporting.degraded(lab.engine("a")))
 
     run(scenario)
 

@@ -104,12 +104,17 @@ def test_concentrated_demand_gets_the_limit(limit: int, per: float, share: float
     assert run(scenario) >= share
 
 
-@pytest.mark.parametrize(("limit", "per"), [(60, 10.0), (30, 5.0)])
-def test_moving_demand_gets_most_of_it(limit: int, per: float) -> None:
-    """Every 5 s the demand is on another replica: at least 90 percent overall."""
+@pytest.mark.parametrize(("limit", "per", "one_way_s"), [(60, 10.0, LATENCY_S), (20, 1.0, (0.001, 0.003))])
+def test_moving_demand_gets_most_of_it(limit: int, per: float, one_way_s: tuple[float, float]) -> None:
+    """Every 5 s the demand is on another replica: at least 90 percent overall.
+
+    With a window of 1 s and calls of 0.1 s nobody can reach that, moving or not: a right comes back 1.126 s after it
+    was used, which is 89 percent. So the calls are short here.
+    """
 
     async def scenario() -> float:
         lab, resource = await lab_of(limit, per)
+        lab.feed.provider.delay_s = one_way_s
         callers = [Callers(lab, name, wanted=False, patience_s=0.5) for name in "abc"]
         for one in callers:
             one.start(limit)

@@ -32,8 +32,14 @@ def test_a_turn_is_waited_for_and_explained() -> None:
         work.do = do
         for number in range(3):
             lab.put("do", key=f"k{number}")
+        await anyio.sleep(1.0)
+        now = [reporting.explain(lab.engine("a"), f"do/k{number}") for number in range(3)]
+        waiting = [note for story in now if story for note in story["notes"] if "has waited" in note]
+        assert len(waiting) == 2
+        assert "for quota llm: 1 of the 1 requests that this replica has reserved were in use" in waiting[0]
         await lab.sure(lambda: not lab.engine("a").claims.open)
         assert lab.loop.time() >= 4.0
+        assert not lab.engine("a").quotas.waiting
         stories = [reporting.explain(lab.engine("a"), f"do/k{number}") for number in range(3)]
         waits = [note for story in stories if story for note in story["notes"] if "waited" in note]
         assert len(waits) == 2

@@ -24,7 +24,11 @@ COLUMNS = ("limit", "units", "per", "held", "free", "in_use", "waiting", "transf
 )
 @asking
 def quota(found: bool, at: str, secret_file: Path | None, as_json: bool) -> None:
-    """Show the limits: the rights that this replica holds, what is used and waited for, who holds the rest."""
+    """Show the limits: the rights that this replica holds, what is used and waited for, who holds the rest.
+
+    "free" and "in_use" are rights held here: one that was used is in use for a whole window. "waiting" are units that
+    calls wait for. Why a call of a task waits, `actonce explain TASK` tells, on the replica that runs it.
+    """
     if found:
         Client(at, secret_file).post("/quota/found", {})
     facts = Client(at, secret_file).get("/quota")

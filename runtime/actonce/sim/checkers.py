@@ -167,7 +167,7 @@ def published_in_contact(cluster: Cluster) -> Iterator[str]:
             quiet_from = since - 2 * AFTERMATH_S
             if not window_s < at - since < limit_s or max(start, started[me[1]][1]) > quiet_from:
                 continue
-            if any(_reaches(cluster, third, (me[0], name), since, at) for third, _ in started.values()):
+            if any(_reaches(cluster, third, (me[0], name), at - window_s, at) for third, _ in started.values()):
                 continue  # a relayed round trip is contact
             calm = all(begin >= since or over <= quiet_from for begin, over in spans)
             pauses = [span for runner in (pid, me[1]) for span in cluster.truth.pauses.get(runner, [])]
@@ -176,11 +176,14 @@ def published_in_contact(cluster: Cluster) -> Iterator[str]:
 
 
 def _reaches(cluster: Cluster, third: str, pair: tuple[str, str], since: float, at: float) -> bool:
-    """Whether no cut kept `third` from passing messages on between the two for all that time."""
+    """Whether `third` could pass messages on between the two at some moment of that time."""
     if third in pair:
         return False
-    spans = [span for one in pair for span in cluster.truth.cuts.get(frozenset((third, one)), [])]
-    return all(over <= since or begin >= at for begin, over in spans)
+    spans = sorted(tuple(span) for one in pair for span in cluster.truth.cuts.get(frozenset((third, one)), []))
+    for begin, over in spans:
+        if begin <= since < over:
+            since = over
+    return since < at
 
 
 def fold_from_scratch(cluster: Cluster) -> Iterator[str]:

@@ -64,6 +64,8 @@ def conserved(cluster: Cluster) -> Iterator[str]:
         for key, slot in node.engine.quotas.slots.items():
             account, basin = slot.account, slot.basin
             limits[key] = account.resource.limit
+            if account.leased and (node.world.dead or slot.pool.until <= node.world.now()):
+                continue  # its lease has ended: it uses nothing, and a majority may have taken what it believes to hold
             believed.setdefault(key, {})[account.holder] = account.held
             opened = account.pooled + account.opening + account.cold
             if node.world.dead or node.engine.quotas.left or node.engine.gate.shut:
