@@ -49,7 +49,8 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
         "performing", "polling", "recall", "spending", "stepping", "views",
     ),
     ("edge", "memory_report", "quota_report"),
-    ("effect_report", "election_report", "http_api", "http_memory", "replica", "reporting", "sim", "troubles"),
+    ("election_report",),
+    ("effect_report", "http_api", "http_memory", "obstacles", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )
