@@ -19,7 +19,7 @@ from actonce.sim.cluster import Feed, FeedSink, simulate
 from actonce.sim.run import Outcome, Run, Scenario
 from actonce.sim.world import SimWorld
 
-SEEDS = int(os.environ.get("POLLS_SEEDS", "2"))
+SEEDS = int(os.environ.get("POLLS_SEEDS", "1"))
 SECONDS = 30.0
 SCENARIO = Scenario(replicas=(2, 4), seconds=SECONDS, tasks=10)
 BATCH = 3
