@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
+from actonce.errors import WrongState
 from actonce.sim.cluster import Cluster
 
 SURE_S = 1.0
@@ -35,4 +37,9 @@ class Person:
         engine, world = self._cluster.engine(name), self._cluster.nodes[name].world
         assert world is not None
         self._cluster.history.sometimes[f"a person said {answer}"] += 1
-        world.guard(lambda: engine.doubts.resolve(key, answer, lambda word: None))
+
+        def say() -> None:
+            with suppress(WrongState):  # it was paused, and knows better by now
+                engine.doubts.resolve(key, answer, lambda word: None)
+
+        world.guard(say)
