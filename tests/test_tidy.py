@@ -37,7 +37,10 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("breaker", "complaints", "limits"),
     ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks", "sources"),
     ("matrix",),
-    ("asking", "endpoints", "following", "ledger", "memory", "peers", "pool", "running", "sharing", "standing"),
+    (
+        "asking", "endpoints", "following", "heal", "ledger",
+        "memory", "peers", "pool", "running", "sharing", "standing",
+    ),
     ("escrow",),
     ("cooling", "slots"),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
@@ -49,7 +52,8 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
         "performing", "polling", "recall", "spending", "stepping", "views",
     ),
     ("edge", "memory_report", "quota_report"),
-    ("effect_report", "election_report", "http_api", "http_memory", "replica", "reporting", "sim", "troubles"),
+    ("control_report", "election_report"),
+    ("effect_report", "http_api", "http_memory", "obstacles", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )
