@@ -201,8 +201,6 @@ class HttpApi:
             return _error(503, str(error))
         except PayloadTooLarge as error:
             return _error(413, str(error))
-        except Draining as error:
-            return _error(503, str(error))
         except ActonceError as error:
             return _error(400, str(error))
         return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
