@@ -53,7 +53,7 @@ class Posted:
 
 @dataclass(slots=True)
 class Feed:
-    """The outside world: carries out every request, never deduplicates, and can be asked about a key."""
+    """The outside world: carries out every request, unless a sink declares otherwise, and can be asked about a key."""
 
     rng: random.Random
     provider: Provider
@@ -62,6 +62,11 @@ class Feed:
     posts: list[Posted] = field(default_factory=list)
     on_publish: Callable[[SimWorld, str, int, Json], None] = lambda world, key, fence, body: None
     """Told of each request at the moment it passes the gate."""
+
+    def arrive(self, post: Posted, window_s: float) -> None:
+        """Carry it out, unless the sink still refuses its key."""
+        if not window_s or all(post.at - known.at >= window_s for known in self.posts if known.key == post.key):
+            self.posts.append(post)
 
     def keys(self) -> list[str]:
         return [post.key for post in self.posts]
@@ -82,7 +87,7 @@ class FeedSink:
         self._feed.on_publish(self._world, key, fence, body)
         travel_s = self._feed.rng.uniform(*self._feed.delay_s)
         post = Posted(self._world.loop.time() + travel_s, key, fence, self._world.name, self._world.process.pid, body)
-        self._world.loop.call_later(travel_s, self._feed.posts.append, post)
+        self._world.loop.call_later(travel_s, self._feed.arrive, post, self.dedupe_window_s)
         await anyio.sleep(2 * travel_s)
         await self._world.alive()
         return {"at": post.at}

@@ -25,6 +25,7 @@ from actonce.sim.cluster import Cluster, Feed, simulate
 from actonce.sim.disk_faults import Damage
 from actonce.sim.elections import ELECTIONS
 from actonce.sim.limit_checkers import Watch, limits_kept, rights_return
+from actonce.sim.person import Person
 from actonce.sim.plan import Mix, Plan, draw
 from actonce.sim.work_checkers import LIVENESS, SAFETY
 from actonce.sim.world import SimWorld
@@ -123,6 +124,8 @@ class Run:
         formed = await self._form()
         if any(engine.quotas.slots for engine in cluster.live()):
             self._spawn(Watch(cluster).run())
+        if any(spec.on_doubt == "ask" for engine in cluster.live() for spec in engine.agent.tasks.values()):
+            self._spawn(Person(cluster).run())
         self._spawn(self._submit_all())
         began = cluster.loop.time()
         for fault in sorted(self.plan, key=lambda fault: fault.at):
