@@ -11,6 +11,7 @@ from . import control, effect, memory, quota, roster, step, task
 from .cells import Cell, Tally
 from .control import ControlState
 from .cursor import Cursor, cursor_order
+from .disputes import ABOUT, Disputes
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -93,6 +94,7 @@ class State:
         """Place in memory (`memory.place`) -> state: a live, read-only view."""
         self.tallies: Mapping[str, TallyState] = self._tallies.states
         """Counter in memory (`memory.place`) -> state: a live, read-only view."""
+        self.disputes = Disputes(self.tasks, self.effects)
 
     @classmethod
     def fold(cls, entries: Iterable[tuple[EntryId, Record]]) -> "State":
@@ -110,7 +112,13 @@ class State:
         """Join one more entry. Adding it again changes nothing; another record under its id is a ValueError."""
         present = self._present.setdefault(entry_id, record)
         if present is record:
-            self._shelves[type(record)].add(entry_id, record)
+            kind = type(record)
+            if kind in ABOUT:
+                self.disputes.before(record)
+                self._shelves[kind].add(entry_id, record)
+                self.disputes.after(record)
+            else:
+                self._shelves[kind].add(entry_id, record)
         elif present != record:
             raise ValueError(f"entry {entry_id} is already present with another record")
 
@@ -122,6 +130,8 @@ class State:
         record = self._present.pop(entry_id, None)
         if record is not None:
             self._shelves[type(record)].remove(entry_id, record)
+            if type(record) in ABOUT:
+                self.disputes.after(record)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -165,6 +175,10 @@ class State:
                 found.extend(unknown.get(name, _NOTHING).values())
         found.extend(self.steps_of(key))
         return sorted(found, key=_by_stamp)
+
+    def history_of_effect(self, key: str) -> list[Record]:
+        """Every entry present for one effect, by (stamp, author)."""
+        return sorted(self._effects.entries.get(key, _NOTHING).values(), key=_by_stamp)
 
     def canonical(self) -> bytes:
         """Bytes that are equal exactly when two views are: every joined field and every unknown entry, sorted."""

@@ -138,10 +138,6 @@ class Control:
             return False
         return self._membership.settled is None or bool(self._missing(one.switch, one.target))
 
-    def forget(self, reply: Reply) -> None:
-        """Whoever waits for this reply waits no more. The order stands."""
-        self._awaited = [one for one in self._awaited if one.reply is not reply]
-
     def progress(self, switch: Switch, target: Target) -> Ordered:
         """How far an order got by now."""
         state = self._ledger.state.controls[target.key]
@@ -218,7 +214,8 @@ class Control:
         for run in list(self._executor.running.values()):
             if run.revoked:
                 continue
-            over = [one for one in self.standing.over(run.spec.kind) if self._is_cut(one, now)]
+            at_once = run.spec.kind in self.standing.sources and not self.standing.begins(run.spec.kind)
+            over = [one for one in self.standing.over(run.spec.kind) if at_once or self._is_cut(one, now)]
             if any(one.key == mine for one in over):
                 self._claims.hand_on(run.task)
             elif over:
@@ -243,7 +240,8 @@ class Control:
         if target.replica is not None:
             return sum(self._holds(target.replica, task) for task in known)
         states = (tasks[task].task for task in known)
-        return sum(task is not None and target.kind in (None, task.kind) for task in states)
+        kinds = [task.kind for task in states if task is not None and task.kind not in self.standing.sources]
+        return sum(target.kind in (None, kind) for kind in kinds)
 
     def _holds(self, replica: str, task: str) -> bool:
         held: frozenset[Member] = self._claims.holders(self._ledger.state.tasks[task])

@@ -15,14 +15,17 @@ from typing import Any
 
 import anyio
 
-from actonce import effect_report, election_report, http_memory, quota_report, reporting
+from actonce import control_report, effect_report, election_report, heal, http_memory, quota_report, reporting
+from actonce.control import Ordered
 from actonce.doubts import ANSWERS
 from actonce.engine import Engine
 from actonce.errors import (
     ActonceError,
+    Draining,
     KeyReused,
     MemoryFull,
     MemoryInvalid,
+    NoSuchTarget,
     NoSuchTask,
     PayloadInvalid,
     PayloadTooLarge,
@@ -33,7 +36,7 @@ from actonce.errors import (
 from actonce.inbox import Submitted, pack_payload
 from actonce.readiness import make_terms
 from actonce.webhooks import EventRefused, hook_token, read_event
-from actonce_crdt import Done, unpack_value
+from actonce_crdt import Done, Switch, unpack_value
 from actonce_transports import HttpRequest, HttpResponse
 
 ROWS_DEFAULT = 100
@@ -43,8 +46,8 @@ ROSTER_WAIT_S = 10.0
 HOOK = "/hook/"
 PAGES = (
     "GET /status, /tasks, /dead, /posts, /doubts, /schedules, /quota, /memory, /memory/NAME, /explain/TASK, "
-    "/result/TASK, /roster, /healthz, /readyz; POST /submit, /hook/PATH, /cancel/TASK, /retry/TASK, /drop/TASK, "
-    "/doubts/EFFECT, /memory/NAME, /roster, /quota/found"
+    "/result/TASK, /roster, /control, /report, /healthz, /readyz; POST /submit, /hook/PATH, /cancel/TASK, "
+    "/retry/TASK, /drop/TASK, /doubts/EFFECT, /memory/NAME, /roster, /control, /quota/found"
 )
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -105,6 +108,12 @@ class HttpApi:
                 return _answer(*http_memory.look(self._engine, "".join(name), request.query, _limit(request)))
             case "POST", ["memory", name]:
                 return await self._remember(request, name)
+            case "GET", ["report"]:
+                return _answer(200, heal.report(self._engine.ledger.state))
+            case "GET", ["control"]:
+                return _answer(200, control_report.orders(self._engine))
+            case "POST", ["control"]:
+                return await self._control(request)
             case "POST", ["quota", "found"]:
                 return self._found(request)
             case "POST", ["submit"]:
@@ -168,6 +177,8 @@ class HttpApi:
             return _error(422, str(error))
         except UnknownKind as error:
             return _error(404, str(error))
+        except Draining as error:
+            return _error(503, str(error))
         except ActonceError as error:
             return _error(400, str(error))
         return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
@@ -186,8 +197,12 @@ class HttpApi:
             return _error(error.status, str(error))
         except TimeoutError:
             return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: send it again")
+        except Draining as error:
+            return _error(503, str(error))
         except PayloadTooLarge as error:
             return _error(413, str(error))
+        except Draining as error:
+            return _error(503, str(error))
         except ActonceError as error:
             return _error(400, str(error))
         return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
@@ -259,6 +274,29 @@ class HttpApi:
         except WrongState as error:
             return _error(409, str(error))
         return _answer(200, told(word))
+
+    async def _control(self, request: HttpRequest) -> HttpResponse:
+        """`{"mode": ..., "kind" or "replica": ..., "reason": ...}`. A halt is answered once all have confirmed it, or
+        with 504 and the names of those that have not; the order stands either way."""
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        control, given = self._engine.control, list[Switch]()
+        try:
+            target, mode, reason, limit_s = control_report.parse(request.body)
+
+            def order(reply: Callable[[Ordered], None]) -> None:
+                given.append(control.order(target, mode, reason, reply))
+
+            ordered: Ordered = await _wait(order, limit_s)
+        except TimeoutError:
+            progress = control.progress(given[0], target)
+            facts = control_report.answer(self._engine, progress)
+            return _answer(504, {"error": control_report.unconfirmed(progress, limit_s), **facts})
+        except NoSuchTarget as error:
+            return _error(404, str(error))
+        except ActonceError as error:
+            return _error(400, str(error))
+        return _answer(200, control_report.answer(self._engine, ordered))
 
     async def _result(self, task: str, wait: str) -> HttpResponse:
         try:

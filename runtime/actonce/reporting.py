@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from actonce import election_report, quota_report
+from actonce import control_report, election_report, obstacles, quota_report
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
@@ -79,7 +79,7 @@ def degraded(engine: Engine) -> list[str]:
         facts.append("leaving: takes no new work")
     if trouble := engine.fenced.trouble():
         facts.append(trouble)
-    return [*facts, *quota_report.warnings(engine), *troubles(engine)]
+    return [*facts, *control_report.degraded(engine), *quota_report.warnings(engine), *troubles(engine)]
 
 
 def status(engine: Engine) -> Facts:
@@ -100,6 +100,7 @@ def status(engine: Engine) -> Facts:
         "effects": {name: effects.count(name) for name in EFFECT_STATES},
         "doubts": sum(was_doubt(effect) for effect in ledger.state.effects.values()),
         "roster": election_report.roster_facts(engine),
+        "orders": control_report.orders(engine),
         "slots": {"all": engine.settings.slots, "free": engine.executor.free},
         "quotas": {
             key: {
@@ -161,8 +162,12 @@ def task_state(engine: Engine, task: str, state: TaskState) -> str:
         return "done" if state.done.ok and not state.done.how else HOWS[state.done.how]
     claim = state.standing
     if claim is None or not engine.claims.holders(state) & engine.membership.in_play():
-        return "held" if _wait(engine, state) is not None else "open"
+        return "held" if _held(engine, state) is not None else "open"
+    if _ordered(engine, state) is not None:
+        return "held"
     if task not in engine.executor.running and engine.fenced.waiting(task):
+        return "waiting"
+    if task not in engine.executor.running and election_report.undecided(engine, state):
         return "waiting"
     tried = state.tries is not None and state.tries.epoch == claim.epoch
     return "waiting" if tried and task not in engine.executor.running else "running"
@@ -260,7 +265,8 @@ def explain(engine: Engine, task: str) -> Facts | None:
     placement = engine.agent.tasks[state.task.kind].placement if state.task.kind in engine.agent.tasks else SPREAD
     ranked = _ranking(task, members, placement)
     first = owner(task, members, able, placement)
-    notes = (note for note in engine.notes if task in note[1])
+    records = engine.ledger.state.history(task)
+    notes = {note for note in engine.notes if task in note[1]} | {*obstacles.noted(engine, state, records)}
     return {
         "task": task,
         "state": task_state(engine, task, state),
@@ -269,9 +275,10 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "rank": [f"{member.name}{'' if able(member) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
         "guard": election_report.guard_facts(engine, task, state),
-        "waits": engine.fenced.waiting(task) or None,
+        "waits": obstacles.waits(engine, task, state, first),
+        "views": obstacles.views(engine) if state.done is None else [],
         "held": _held(engine, state),
-        "story": [_sentence(record) for record in engine.ledger.state.history(task)],
+        "story": [_sentence(record) for record in records],
         "notes": [f"{moment(at)} {text}" for at, text in sorted([*notes, *quota_report.waits(engine, task)])],
     }
 
@@ -284,14 +291,30 @@ def _wait(engine: Engine, state: TaskState) -> Wait | None:
 
 
 def _held(engine: Engine, state: TaskState) -> str | None:
-    """The same as a sentence."""
+    """What an open task waits for, or why it may not begin by order, as a sentence."""
     tasks, wait = engine.ledger.state.tasks, _wait(engine, state)
     if wait is None:
-        return None
+        return _ordered(engine, state)
     if wait.on:
         known = wait.on in tasks and tasks[wait.on].task is not None
         return f"waits for {wait.on}" + ("" if known else ", which is not known here")
     return f"waits until {moment(wait.until_ms / 1000)}"
+
+
+def _ordered(engine: Engine, state: TaskState) -> str | None:
+    """Why an open task does not go on by order, as far as this replica can tell."""
+    if state.task is None or not engine.standing.all:
+        return None
+    task, kind, members = state.task.key, state.task.kind, engine.membership.in_play()
+    holders = engine.claims.holders(state) & members
+    if task in engine.executor.running:
+        return None
+    if holders and engine.me not in holders:
+        cut = engine.standing.cut_by(kind, engine.world.wall(), engine.settings.drain_s)
+        return control_report.held(engine, state, min(holders).name) if cut else None
+    placement = engine.agent.tasks[kind].placement if kind in engine.agent.tasks else SPREAD
+    first = engine.me if holders else owner(task, members, engine.membership.able(kind), placement)
+    return control_report.held(engine, state, first.name if first is not None else None)
 
 
 def _ranking(task: str, members: frozenset[Member], placement: Placement) -> list[Member]:

@@ -7,6 +7,7 @@ stop    waits                    is cancelled after `drain_s`          are taken
 halt    waits                    is cancelled, and the gate is shut    are taken in, and wait
 
 Under an order for one replica its tasks are done by others, and new ones are taken in; to drain it is to pause it.
+Polled sources and schedules stand still under every order that concerns them.
 
 Orders of the agent, of a kind and of a replica add up, and so do orders that were given at once on two sides of a
 partition: what any of them forbids is forbidden. What is cancelled or waits is not given up: it goes on once it may.
@@ -19,9 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from actonce_crdt import AGENT, ControlState, Switch, kind_target, replica_target, stamp_wall_s
 
+Mode = Literal["run", "drain", "pause", "stop", "halt"]
 BEGINS_NOT = frozenset({"pause", "stop", "halt"})
 WORDS = {"drain": "draining", "pause": "paused", "stop": "stopped", "halt": "stopped at once"}
 """What a target in this mode is."""
@@ -61,8 +64,13 @@ def describe(switch: Switch) -> str:
 class Standing:
     """All orders in force, as the replica `me` has read them."""
 
-    def __init__(self, me: str) -> None:
-        self._me = me
+    def __init__(self, me: str, sources: frozenset[str] = frozenset()) -> None:
+        """
+        Args:
+            sources: kinds whose one task never ends and only takes in others. What begins nothing, and what takes
+                nothing in, holds them.
+        """
+        self._me, self.sources = me, sources
         self._orders: dict[str, tuple[Switch, ...]] = {}
 
     def refresh(self, controls: Mapping[str, ControlState]) -> bool:
@@ -87,7 +95,8 @@ class Standing:
 
     def held(self, kind: str) -> bool:
         """Nobody may begin a task of this kind."""
-        return self._has(AGENT, BEGINS_NOT) or self._has(kind_target(kind), BEGINS_NOT)
+        modes = BEGINS_NOT | {"drain"} if kind in self.sources else BEGINS_NOT
+        return self._has(AGENT, modes) or self._has(kind_target(kind), modes)
 
     @property
     def all_held(self) -> bool:
@@ -110,6 +119,12 @@ class Standing:
     def takes_in(self, kind: str) -> bool:
         """Whether new tasks of this kind are accepted."""
         return not (self._has(AGENT, ("drain",)) or self._has(kind_target(kind), ("drain",)))
+
+    def cut_by(self, kind: str, wall_s: float, drain_s: float) -> bool:
+        """Whether what ran of this kind, on whichever replica, has been cancelled by this time, unless it cannot be."""
+        shared = [*self._orders.get(AGENT, ()), *self._orders.get(kind_target(kind), ())]
+        stopped = any(one.mode == "stop" and stamp_wall_s(one.stamp) + drain_s < wall_s for one in shared)
+        return stopped or any(one.mode == "halt" for one in shared)
 
     def why(self, kind: str, replica: str) -> str | None:
         """Why a task of this kind does not begin on that replica; None when it may, by what was ordered."""

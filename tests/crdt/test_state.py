@@ -22,6 +22,7 @@ def views(state: State) -> tuple[object, ...]:
         dict(state.rosters),
         dict(state.quotas),
         dict(state.controls),
+        state.disputes.unanswered,
         {key: list(state.effects_of(key)) for key in tasks},
         {key: state.history(key) for key in tasks},
         dict(state.steps),

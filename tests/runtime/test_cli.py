@@ -1,6 +1,7 @@
 """The command line: every mistake is one sentence and a status, every answer suits people and programs."""
 
 import json
+import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from actonce import Agent, CallableSink, Context, Replica
 from actonce.cli.main import commands
-from actonce.errors import ConfigError, SinkUnknown, TaskFailed
+from actonce.errors import ConfigError, Draining, NoSuchTarget, SinkUnknown, TaskFailed
 from actonce.loading import load_agent
 from actonce.settings import PAYLOAD_BYTES_MAX
 
@@ -260,6 +261,34 @@ async def test_orders(asked: Asked) -> None:
     assert await later.cancel() == "cancelled"
     with pytest.raises(TaskFailed, match="it was cancelled"):
         await later.result(WAIT_S)
+
+
+@pytest.mark.anyio
+async def test_orders_for_more_than_a_task(asked: Asked) -> None:
+    assert (await asked("pause", "--kind", "echo", "--reason", "wrong prompt")).stdout == "kind echo is paused\n"
+    handle = await asked.replica.submit("echo", 1, key="k")
+    story = await asked.json("explain", "echo/k")
+    assert re.fullmatch(r"does not begin: kind echo is paused by a since \S+ \S+Z \(wrong prompt\)", story["held"])
+    assert "held     it does not begin: kind echo" in (await asked("explain", "echo/k")).stdout
+    assert "degraded: kind echo is paused by a since" in (await asked("status")).stdout
+    stopped = (await asked("stop", "--now")).stdout.splitlines()
+    assert stopped[0] == "the agent has stopped: confirmed by a"
+    assert stopped[1].startswith("also: kind echo is paused by a since")
+    assert (await asked.json("resume"))["also"] == [(await asked.json("status"))["orders"][0]["sentence"]]
+    assert re.fullmatch(r"kind echo drains: [01] open\n", (await asked("drain", "--kind", "echo")).stdout)
+    await handle.result(WAIT_S)
+    with pytest.raises(Draining):
+        await asked.replica.submit("echo", 1)
+    ordered = await asked.replica.control("run", kind="echo")
+    assert (ordered.switch.mode, ordered.missing) == ("run", ())
+    assert (await asked.replica.control("halt", timeout_s=5.0)).confirmed == ("a",)
+    with pytest.raises(NoSuchTarget, match="no replica 'b' is known; there are: a"):
+        await asked.replica.control("pause", replica="b")
+    assert (await asked("stop", "--kind", "ecko")).stderr.startswith("actonce: no replica has a handler for 'ecko'; ")
+    assert (await asked("stop", "--kind", "echo", "--replica", "a")).exit_code == 2
+    assert (await asked("resume")).stdout == "the agent goes on\n"
+    assert await asked.json("report") == await asked.replica.report()
+    assert (await asked("report")).stdout == "ran twice 0, doubled 0, doubts 0, memory 0\n"
 
 
 @pytest.mark.anyio

@@ -1,74 +1,25 @@
-"""Orders: pause, drain, stop, the emergency stop; on good days and bad ones, with planted bugs."""
+"""Orders on good days: pause, drain, stop, for the agent, a kind, or a replica."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
-from actonce.control import Ordered
+from actonce.agent import Agent
+from actonce.context import Context
 from actonce.errors import Draining, NoSuchTarget, PayloadInvalid
 from actonce.inbox import pack_payload
-from actonce.settings import Settings
-from actonce.sim import ordering
-from actonce.sim.cluster import Cluster
-from actonce.sim.plan import Burst, Order, Plan, SlowLink
-from actonce.sim.run import Work, run_seed
-from actonce.sim.work_checkers import LIVENESS, SAFETY
+from actonce.sim.cluster import Cluster, Feed
+from actonce.sim.world import SimWorld
 from actonce.standing import Target
+from actonce_crdt import Json
 
-from . import planted_control
 from .mesh import run
-from .planted import Patch
-from .planted_control import ORDERS, POSTS, SETTINGS, make_agent, payload
-
-SEEDS = int(os.environ.get("CONTROL_SEEDS", "3"))
-AGENT = Target()
-
-
-class Office(Cluster):
-    """Replicas that talk."""
-
-    def __init__(self, seed: int, names: str, settings: Settings = SETTINGS) -> None:
-        super().__init__(seed, names, make_agent, settings, roster=tuple(names))
-        self.answers: list[Ordered] = []
-
-    async def form(self) -> None:
-        for index, name in enumerate(self.nodes):
-            self.start(name, new=index == 0)
-        size = len(self.nodes)
-        assert await self.until(lambda: all(len(e.membership.view.members) == size for e in self.live()), 10.0)
-        assert await self.until(lambda: all(e.electorate.votes for e in self.live()), 10.0)
-
-    def talk(self, count: int, work_s: float = 0.3, kind: str = "talks", start: int = 0) -> None:
-        names = sorted(self.nodes)
-        for number in range(start, start + count):
-            self.submit(names[number % len(names)], kind, {"work_s": work_s}, f"k{number}")
-
-    def order(self, name: str, mode: str, target: Target = AGENT) -> None:
-        self.engine(name).control.order(target, mode, "", self.answers.append)
-
-    async def answered(self, timeout_s: float = 5.0) -> Ordered:
-        count = len(self.answers)
-        assert await self.until(lambda: len(self.answers) > count or count > 0, timeout_s)
-        return self.answers.pop()
-
-    async def done(self, timeout_s: float = 60.0) -> bool:
-        return await self.until(lambda: all(not e.claims.open for e in self.live()) and self.converged(), timeout_s)
-
-    def begins(self) -> list[tuple[str, str]]:
-        return [(str(event.facts[0]), str(event.facts[1])) for event in self.history.of("begin")]
-
-    def publishes(self) -> int:
-        return sum(1 for _ in self.history.of("publish"))
-
-
-def broken(cluster: Cluster) -> list[str]:
-    return [text for checker in (*SAFETY, *ordering.SAFETY, *LIVENESS) for text in checker(cluster)]
+from .office import AGENT, Office, broken
+from .planted_control import POSTS
+from .polling import Polling
 
 
 def test_pause_lets_what_runs_go_on_and_begins_nothing() -> None:
@@ -199,168 +150,57 @@ def test_stop_cancels_after_a_while_and_all_goes_on_where_it_was() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_an_emergency_stop_is_acknowledged_by_all_and_nothing_leaves(seed: int) -> None:
+@pytest.mark.parametrize("mode", ["drain", "pause", "stop", "halt"])
+def test_sources_stand_still_and_go_on_where_they_were(mode: str) -> None:
     async def scenario() -> None:
-        cluster = Office(seed, "abcd")
+        cluster = Polling(3, "abc")
         await cluster.form()
-        cluster.talk(12, 1.0)
-        await asyncio.sleep(1.5)
-        cluster.order("b", "halt")
-        answer = await cluster.answered()
-        assert (answer.confirmed, answer.missing, answer.beyond) == (("a", "b", "c", "d"), (), ())
-        quiet = cluster.publishes()
+        feeding = asyncio.ensure_future(cluster.feed_items(12.0))
+        await asyncio.sleep(3.0)
+        control = cluster.live()[1].control
+        control.order(AGENT, mode, "", lambda ordered: None)
+        await asyncio.sleep(0.5)
+        calls = len(cluster.calls)
         await asyncio.sleep(4.0)
-        assert cluster.publishes() == quiet
-        cluster.order("d", "run")
-        assert await cluster.done()
-        assert broken(cluster) == []
-        assert len(cluster.feed.posts) == len(set(cluster.feed.keys())) == 12 * POSTS
+        assert len(cluster.calls) == calls
+        assert control.open_tasks(AGENT) == 0 or mode != "drain", "a source is not what a drain waits for"
+        control.order(AGENT, "run", "", lambda ordered: None)
+        await asyncio.sleep(1.0)
+        poller = cluster.poller()
+        control.order(Target(replica=poller), mode, "", lambda ordered: None)
+        assert await cluster.until(lambda: cluster.calls[-1].replica != poller, 3.0), "nobody took over"
+        control.order(Target(replica=poller), "run", "", lambda ordered: None)
+        await feeding
+        await cluster.rest()
+        assert cluster.wrong == []
 
     run(scenario)
 
 
-def test_who_has_not_confirmed_is_named_and_why() -> None:
+def ticking(world: SimWorld, feed: Feed) -> Agent:
+    agent = Agent("kevin")
+
+    @agent.every("5s", missed="skip")
+    async def ticks(ctx: Context, slot: Json) -> None: ...
+
+    return agent
+
+
+@pytest.mark.parametrize("mode", ["drain", "pause"])
+def test_slots_that_pass_under_an_order_are_missed_ones(mode: str) -> None:
     async def scenario() -> None:
-        cluster = Office(1, "abc")
-        await cluster.form()
-        cluster.talk(9, 1.0)
-        await asyncio.sleep(0.5)
-        cluster.pause("c")
-        asked: list[Ordered] = []
-        switch = cluster.engine("a").control.order(AGENT, "halt", "", asked.append)
-        await asyncio.sleep(0.3)
-        progress = cluster.engine("a").control.progress(switch, AGENT)
-        assert asked == []
-        assert progress.confirmed == ("a", "b")
-        assert progress.missing == (("c", "has not answered that it has read the order"),)
-        await cluster.until(lambda: bool(asked), 5.0)
-        assert asked[0].missing == ()
-        assert asked[0].beyond == ("c",), "it is out of play, and perhaps it lives"
-        cluster.resume("c")
-        assert await cluster.until(lambda: cluster.engine("a").control.progress(switch, AGENT).beyond == (), 5.0)
-        assert cluster.engine("b").control.progress(switch, AGENT).confirmed == ("a", "b", "c")
-        cluster.order("c", "run")
-        assert await cluster.done()
-        assert broken(cluster) == []
-
-    run(scenario)
-
-
-def cut(cluster: Cluster, one: str, others: str, *, heal: bool = False) -> None:
-    for other in others:
-        for pair in ((one, other), (other, one)):
-            cluster.uncut(*pair) if heal else cluster.cut(*pair)
-
-
-async def away_and_back(away: str) -> tuple[Office, list[str]]:
-    """An emergency stop while c is away, in one of six ways; the effects that left it after it was back."""
-    cluster = Office(4, "abcd")
-    for index, name in enumerate("abc"):
-        cluster.start(name, new=index == 0)
-    assert await cluster.until(lambda: all(len(e.membership.view.members) == 3 for e in cluster.live()), 10.0)
-    cluster.talk(12, 2.0)
-    await asyncio.sleep(1.0)
-    late = "d" if away == "new" else "c"
-    if away in ("crash", "wipe"):
-        cluster.kill("c")
-    if away == "wipe":
-        cluster.wipe("c")
-    if away in ("pause", "suspend"):
-        cluster.pause("c", suspend=away == "suspend")
-    if away == "cut":
-        cut(cluster, "c", "ab")
-    await asyncio.sleep(3.0)
-    cluster.order("a", "halt")
-    assert (await cluster.answered()).missing == ()
-    await asyncio.sleep(2.0)
-    back = cluster.loop.time()
-    if away in ("crash", "wipe", "new"):
-        cluster.start(late)
-    if away in ("pause", "suspend"):
-        cluster.resume("c")
-    if away == "cut":
-        cut(cluster, "c", "ab", heal=True)
-        # On its side of the cut it acts, until it has read the order: before it counts as a member again.
-        assert await cluster.until(lambda: cluster.engine("a").me in cluster.engine("c").membership.view.members, 5.0)
-        back = cluster.loop.time()
-    await asyncio.sleep(3.0)
-    cluster.talk(12, 0.3, start=12)  # some of it is for the one that is back
-    await asyncio.sleep(3.0)
-    world = cluster.nodes[late].world
-    assert world is not None
-    pid = world.process.pid
-    return cluster, [str(e.facts[1]) for e in cluster.history.of("publish") if e.pid == pid and e.at >= back]
-
-
-@pytest.mark.parametrize("away", ["crash", "pause", "suspend", "wipe", "cut", "new"])
-def test_a_replica_that_was_away_reads_the_order_before_its_first_effect(away: str) -> None:
-    async def scenario() -> None:
-        cluster, left = await away_and_back(away)
-        assert left == []
-        cluster.order("a", "run")
-        assert await cluster.done()
-        assert broken(cluster) == []
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("away", ["crash", "wipe", "cut", "new"])
-def test_a_newcomer_that_ignores_the_order_is_found(away: str, monkeypatch: Patch) -> None:
-    planted_control.orders_of_before_ignored(monkeypatch)
-
-    async def scenario() -> None:
-        cluster, left = await away_and_back(away)
-        assert left != []
-        assert any("left" in text and "stop" in text for checker in ordering.SAFETY for text in checker(cluster))
-
-    run(scenario)
-
-
-async def resumed_elsewhere() -> bool:
-    """a is stopped at once, while c, cut off, is paused and resumed again and again. Whether all stop after healing."""
-    cluster = Office(1, "abc")
-    await cluster.form()
-    cut(cluster, "c", "ab")
-    await asyncio.sleep(3.0)
-    cluster.order("a", "halt")
-    for mode in ("pause", "run", "pause", "run"):
-        cluster.order("c", mode)
-    cluster.talk(9)
-    await asyncio.sleep(2.0)
-    cut(cluster, "c", "ab", heal=True)
-    await asyncio.sleep(3.0)
-    assert cluster.converged()
-    halted = [engine.gate.halted for engine in cluster.live()]
-    cluster.order("b", "run")
-    assert await cluster.done()
-    return all(halted)
-
-
-def test_a_resume_on_one_side_does_not_undo_an_emergency_stop_on_the_other(monkeypatch: Patch) -> None:
-    assert run(resumed_elsewhere)
-    planted_control.last_writer_wins(monkeypatch)
-    assert not run(resumed_elsewhere)
-
-
-def test_what_a_handler_intended_and_was_held_back_is_no_doubt_on_the_replica_that_goes_on() -> None:
-    async def scenario() -> None:
-        cluster = Office(1, "a")
-        await cluster.form()
-        cluster.nodes["a"].disk.sync_s = (0.05, 0.1)
-        cluster.talk(20, 0.2)
-        await asyncio.sleep(0.5)
-        cluster.order("a", "halt")
-        await cluster.answered()
-        effects = cluster.engine("a").ledger.state.effects
-        published = {str(event.facts[1]) for event in cluster.history.of("publish")}
-        held_back = {key for key, effect in effects.items() if effect.receipt is None} - published
-        assert held_back, "no effect was caught between its intent and the gate"
-        cluster.order("a", "run")
-        assert await cluster.done()
-        doubts = {key for key, effect in cluster.engine("a").ledger.state.effects.items() if effect.doubt is not None}
-        assert not doubts & held_back
-        assert len(cluster.feed.posts) == 20 * POSTS
+        cluster = Cluster(1, "ab", ticking)
+        for name in "ab":
+            cluster.start(name, new=name == "a")
+        tasks = cluster.engine("b").ledger.state.tasks
+        assert await cluster.until(lambda: len(tasks) == 2, 30.0)
+        cluster.engine("a").control.order(AGENT, mode, "", lambda ordered: None)
+        await asyncio.sleep(200.0)
+        assert len(tasks) == 2
+        cluster.engine("b").control.order(AGENT, "run", "", lambda ordered: None)
+        await asyncio.sleep(20.0)
+        assert 4 <= len(tasks) - 2 <= 17, "40 slots passed; those of the last minute are late, the others were missed"
+        assert all(state.done is not None for state in tasks.values())
 
     run(scenario)
 
@@ -382,42 +222,3 @@ def test_orders_that_make_no_sense() -> None:
         assert not cluster.engine("a").ledger.state.controls
 
     run(scenario)
-
-
-@pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
-def test_orders_on_bad_days(seed: int) -> None:
-    outcome = run_seed(seed, ORDERS, make_agent)
-    assert outcome.violations == [], outcome.plan
-
-
-GUARDED = replace(ORDERS, work=(Work("pays", payload), Work("talks", payload)), seconds=6.0, tasks=30)
-
-
-@pytest.mark.parametrize("seed", range(1, 1 + max(1, SEEDS // 3)))
-def test_orders_for_guarded_tasks_on_bad_days(seed: int) -> None:
-    outcome = run_seed(seed, GUARDED, make_agent)
-    assert outcome.violations == [], outcome.plan
-
-
-HALTS = (Burst(0.8, 40), Order(1.2, "a", "halt", "agent", 1.0))
-SLOWLY = (SlowLink(0.1, "a", "c", 0.3, 9.0), SlowLink(0.1, "b", "c", 0.3, 9.0), Burst(0.8, 40), HALTS[1])
-BUSY = replace(ORDERS, replicas=(3, 3), seconds=3.0, tasks=3)
-
-
-@pytest.mark.parametrize(
-    ("fault", "plan", "words"),
-    [
-        (None, HALTS, ""),
-        (None, SLOWLY, ""),
-        (planted_control.gate_left_open, HALTS, "after it had read to stop agent"),
-        (planted_control.confirmed_before_obeyed, HALTS, "was told at .* that all had stopped agent"),
-        (planted_control.acknowledged_by_oneself, SLOWLY, "was told at .* that all had stopped agent"),
-    ],
-)
-def test_planted_bugs_are_found(
-    fault: Callable[[Patch], None] | None, plan: Plan, words: str, monkeypatch: Patch
-) -> None:
-    if fault is not None:
-        fault(monkeypatch)
-    found = run_seed(1, BUSY, make_agent, plan).violations
-    assert any(re.search(words, text) for text in found) if fault is not None else found == [], found[:5]

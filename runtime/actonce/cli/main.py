@@ -7,6 +7,7 @@ import click
 from actonce import __version__
 from actonce.cli import (
     bench,
+    control,
     dead,
     demo,
     doubts,
@@ -17,6 +18,7 @@ from actonce.cli import (
     memory,
     order,
     quota,
+    report,
     roster,
     run,
     show,
@@ -44,7 +46,12 @@ for command in (
     show.posts,
     show.schedules,
     show.explain,
+    report.report,
     roster.roster,
+    control.pause,
+    control.resume,
+    control.drain,
+    control.stop,
     order.cancel,
     dead.dead,
     doubts.doubts,
