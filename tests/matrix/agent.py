@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.matrix.environment import FOLDER, PLANT, TOKENS
 
-from actonce import SourceContext
+from actonce import SourceContext, heal
 from actonce.demo.mesh import NAME
 from actonce.loading import load_agent
 from actonce.matrix import sink
@@ -48,5 +48,10 @@ def blind() -> None:
     sink.MatrixSink.lookup = lookup  # type: ignore[method-assign]
 
 
+def silent() -> None:
+    """The report leaves out what was sent twice."""
+    heal.SECTIONS = {**heal.SECTIONS, "doubled": lambda state, keys: iter(())}
+
+
 if PLANT in os.environ:
-    {"keys": keys, "ids": ids, "blind": blind}[os.environ[PLANT]]()
+    {"keys": keys, "ids": ids, "blind": blind, "silent": silent}[os.environ[PLANT]]()

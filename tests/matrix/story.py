@@ -22,10 +22,13 @@ from tests.matrix.synapse import FAST, Account, Synapse
 
 from actonce.bench.rig import converge, until_whole
 from actonce.demo.mesh import Mesh, Replica
+from actonce.demo.wire import Unreached
+from actonce.inbox import task_id
 
 Devices = Literal["shared", "own"]
 AGENT = "tests.matrix.agent:agent"
 NAMES = "abc"
+KIND = "answer"
 AT_ONCE = 8
 BUSY = 4
 STOP_S = 4.0
@@ -141,6 +144,8 @@ class Story:
         return said
 
     async def _verdict(self, apart: Sequence[str]) -> None:
+        for replica in self.mesh.replicas:
+            await self._ask(replica, "/status")
         digests = await converge(self.mesh, len(self.room.said))
         if digests != 1:
             self.violations.append(f"{digests} different digests at the end")
@@ -161,6 +166,7 @@ class Story:
         self.violations += [f"an answer to {message}, which nobody said" for message in set(answers) - set(counts)]
         if not self.is_shared:
             await self._once_a_side(set(doubled) & set(apart))
+        await self._reported(doubled)
 
     async def _once_a_side(self, doubled: set[str]) -> None:
         """A device sees the transaction ids of its own events, and of no others."""
@@ -189,16 +195,42 @@ class Story:
 
         await self._until(f"{account.user} joins the room", member)
 
+    async def _reported(self, doubled: Sequence[str]) -> None:
+        """Each double is in the report, the same on every replica, with both event ids; and nothing else is."""
+        reports = [await self._ask(replica, "/report") for replica in self.mesh.replicas]
+        if any(report != reports[0] for report in reports):
+            self.violations.append("the replicas report differently what was done twice")
+        listed: dict[str, set[str]] = {}
+        for row in reports[0]["doubled"]:
+            listed[row["task"]] = {send["receipt"]["event_id"] for send in row["sends"]}
+        tasks = {task_id(KIND, message): message for message in self.room.said}
+        for task, message in tasks.items():
+            answers, found = self.room.answers[message], listed.pop(task, set())
+            if message in doubled and found != answers:
+                self.violations.append(f"the report lists {sorted(found)} for {message}; it has {sorted(answers)}")
+            if message not in doubled and len(found) > 1:
+                self.violations.append(f"the report lists {sorted(found)} for {message}, which has one answer")
+        self.violations += [f"the report lists {task}, which is no task" for task in listed]
+        self.facts["doubled_in_report"] = len(reports[0]["doubled"])
+        self.facts["doubts_in_report"] = len(reports[0]["doubts"])
+
     async def _all_listen(self) -> bool:
         return all((self.mesh.folder / f"{name}.matrix-position").exists() for name in NAMES)
 
     async def _both_sides_act(self) -> bool:
         expected = [NAMES[:-1], NAMES[:-1], NAMES[-1:]]
-        statuses = [await replica.get("/status") for replica in self.mesh.replicas]
+        statuses = [await self._ask(replica, "/status") for replica in self.mesh.replicas]
         return all(
             facts["acting"] and sorted(facts["view"]["members"]) == sorted(names)
             for facts, names in zip(statuses, expected, strict=True)
         )
+
+    async def _ask(self, replica: Replica, path: str) -> Any:
+        """A replica closes a connection that was idle for a minute: then ours is a new one."""
+        try:
+            return await replica.get(path)
+        except Unreached:
+            return await replica.get(path)
 
     def _open(self) -> list[str]:
         return [message for message in self.room.said if not self.room.answers[message]]
@@ -220,7 +252,7 @@ class Story:
 
     async def _until_done(self, replica: Replica, tasks: int) -> None:
         async def done() -> bool:
-            counts = (await replica.get("/status"))["tasks"]
+            counts = (await self._ask(replica, "/status"))["tasks"]
             return bool(counts["done"] + counts["failed"] >= tasks)
 
         await self._until(f"{replica.name} has done all that was said", done)
