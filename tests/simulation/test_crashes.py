@@ -215,7 +215,7 @@ def test_a_restart_on_an_older_journal_does_nothing_again(seed: int) -> None:
 
 @pytest.mark.parametrize("deaths", list(permutations("abc")), ids="".join)
 def test_cold_starts_in_every_order_on_journals_of_different_age_do_nothing_again(deaths: tuple[str, ...]) -> None:
-    """They die one after the other; what one left open or did not hear of, the next ones do. Each message comes again."""
+    """They die one after the other; what one did not hear of, the next ones do. Each message comes again to each."""
 
     async def scenario(starts: tuple[str, ...]) -> None:
         mesh = Mesh(7, "abc", Plan(work_s=(0.0, 0.02)))

@@ -8,8 +8,8 @@ Two rules have no fault in the table, since no plan was found in which taking th
 - *Reading before a takeover* (`Majority._has_read`). An intent is written only under contact with a majority, dated by
   what we have read, and a voter that drops the holder from its view voids that contact. What is left: a voter that
   vouches for a holder outside its view, and loses it just while the taker is stopped.
-- *Closed voters* (`Electorate.closed`). Majorities of neighbouring rosters share a voter; it adopts n + 1 before it accepts
-  n + 2, and whoever it answers has read what it read. What is left: its `Kept`, which may come before that news.
+- *Closed voters* (`Electorate.closed`). Majorities of neighbouring rosters share a voter; it adopts n + 1 before it
+  accepts n + 2, and whoever it answers has read what it read. What is left: its `Kept`, which may outrun that news.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ TWO_CHANGES = Hunt(
         scenario(5.0, 2, (0.05, 0.05), connect_s=3.0, replicas=(4, 4), voters=3), settings=replace(LAN, slots=64)
     ),
     (
-        *(*apart("ac", "ad", at=0.3, for_s=6.0), *apart("bc", "bd", at=0.3, for_s=1.96), *apart("ab", at=2.26, for_s=3.0)),
+        *(*apart("ac", "ad", at=0.3, for_s=6.0), *apart("bc", "bd", at=0.3, for_s=1.96)),
+        *apart("ab", at=2.26, for_s=3.0),
         *(Burst(1.7, 60), Vote(2.32, "b", "add", "d"), Vote(2.52, "b", "remove", "b"), Vote(2.6, "c", "remove", "b")),
     ),
 )
