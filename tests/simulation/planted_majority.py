@@ -186,11 +186,6 @@ def read_taken_for_kept(patch: Patch) -> None:
     patch.setattr(Majority, "_count_kept", count)
 
 
-def takeover_without_reading(patch: Patch) -> None:
-    """Whoever is granted a task that somebody else had held begins at once, whatever it has read of that one."""
-    patch.setattr(Majority, "_has_read", lambda self, task, version, grants: True)
-
-
 # The roster
 
 
@@ -211,17 +206,6 @@ def adoption_not_waited(patch: Patch) -> None:
             self._electorate.adopted_at = adopted
 
     patch.setattr(Voting, "_lease_ends", at_once)
-
-
-def closed_voters_count(patch: Patch) -> None:
-    """A voter that accepted another roster goes on to grant, and to vouch, under the one before."""
-    refresh = Electorate._refresh
-
-    def refreshed(self: Electorate) -> None:
-        refresh(self)
-        self.closed = frozenset()
-
-    patch.setattr(Electorate, "_refresh", refreshed)
 
 
 def journal_ignored(patch: Patch) -> None:

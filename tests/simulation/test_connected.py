@@ -14,9 +14,9 @@ from actonce.sim.plan import Crash, Join, Leave, Pause, Plan, Suspend
 from . import connected, planted
 from .mesh import run
 
-FEW_SEEDS = 8
+FEW_SEEDS = 6
 SEEDS = int(os.environ.get("CONNECTED_SEEDS", FEW_SEEDS))
-STRIDE = 4
+STRIDE = 2
 
 
 @pytest.mark.parametrize("first", range(1, STRIDE + 1))

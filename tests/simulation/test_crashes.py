@@ -213,6 +213,30 @@ def test_a_restart_on_an_older_journal_does_nothing_again(seed: int) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("deaths", list(permutations("abc")), ids="".join)
+def test_cold_starts_in_every_order_on_journals_of_different_age_do_nothing_again(deaths: tuple[str, ...]) -> None:
+    """They die one after the other; what one did not hear of, the next ones do. Each message comes again to each."""
+
+    async def scenario(starts: tuple[str, ...]) -> None:
+        mesh = Mesh(7, "abc", Plan(work_s=(0.0, 0.02)))
+        await mesh.form()
+        keys = [f"after-{index}-deaths" for index in range(3)]
+        for key, victim in zip(keys, deaths, strict=True):
+            mesh.ask(key)
+            assert await mesh.quiet(), mesh.story()
+            mesh.kill(victim)
+        for name in starts:
+            mesh.start(name)
+            for key in keys:
+                mesh.ask(key, name)
+            await asyncio.sleep(2.5)
+        await mesh.check_once(keys)
+        assert set(mesh.runs().values()) == {1}, mesh.story()
+
+    for starts in permutations("abc"):
+        run(scenario, starts)
+
+
 def test_alone_for_long_it_acts_as_after_a_partition_and_says_so() -> None:
     async def scenario() -> None:
         mesh = Mesh(4, "ab")
