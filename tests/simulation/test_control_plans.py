@@ -26,7 +26,7 @@ def test_orders_on_bad_days(seed: int) -> None:
     assert outcome.violations == [], outcome.plan
 
 
-GUARDED = replace(ORDERS, work=(Work("pays", payload), Work("talks", payload)), seconds=6.0, tasks=30)
+GUARDED = replace(ORDERS, work=(Work("pays", payload), Work("talks", payload)), tasks=15)
 
 
 LEAVES = replace(ORDERS, settings=LAN, mix=only((0.2, 0.8), Mix(down_s=(0.0, 1.0)), Order=3, Leave=2))
