@@ -25,7 +25,7 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "mark"      schedule    slot                              all of its slots up to this one are settled
     "gift"      resource    giver, to, total, late            so many rights went that way in all
     "share"     resource    holder, seq, open, late, period,  which rights a crash of the holder makes unusable for
-                            away                              long, and how many it may have given away
+                            away, lease_ms                    long, how many it may have given away, its lease
     "lapse"     quota       holder, session, journal, roster  a voter vouches no more for the use of these rights
     "cool"      resource    for_ms, factor                    the provider complained
 
@@ -295,7 +295,7 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "claimant": check.name, "journal": check.key, "roster": check.count, "act": check.act, "ballot": check.ballot,
     "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
     "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
-    "away": check.count, "session": check.count,
+    "away": check.count, "lease_ms": check.count, "session": check.count,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
