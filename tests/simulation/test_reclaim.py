@@ -214,9 +214,9 @@ def split_and_healed() -> list[str]:
         lab.network.cut({"d", "e"}, {"a", "b", "c"})
         for name in "abce":  # d needs nothing: so it gives to e
             Callers(lab, name).start(LIMIT)
-        await anyio.sleep(RECLAIM_S + 8.0)
+        await anyio.sleep(RECLAIM_S + 4.5)
         lab.network.heal()
-        await anyio.sleep(6.0)
+        await anyio.sleep(4.0)
         resource = lab.engine("a").quotas.slots["llm/requests"].account.resource
         uses = [(call.at, 1) for call in sorted(lab.feed.provider.calls, key=lambda call: call.at)]
         assert lab.engine("a").quotas.leases.session("llm", "e/journal-e") == 2
