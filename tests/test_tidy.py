@@ -31,21 +31,29 @@ PACKAGES = {
 # The runtime from the bottom up: a module may import modules of its own row and of the rows above it in this table (and
 # never in a circle). A folder stands for all of its modules; `actonce` itself is runtime/actonce/__init__.py.
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "ownership", "placement", "roster"),
+    ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
-    ("envelopes", "journal", "messages", "settings", "world"),
-    ("complaints", "limits", "reclaim"),
-    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks"),
-    ("asking", "ledger", "peers", "pool", "running", "sharing"),
+    ("envelopes", "journal", "messages", "recovery", "settings", "world"),
+    ("breaker", "complaints", "limits", "reclaim"),
+    ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks", "sources"),
+    ("matrix",),
+    (
+        "asking", "endpoints", "following", "heal", "ledger",
+        "memory", "peers", "pool", "running", "sharing", "standing",
+    ),
     ("escrow",),
     ("cooling",),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
-    ("children", "orders", "scheduler", "steps"),
-    ("context", "desk", "engine", "job", "patience", "performing", "spending", "stepping", "views"),
-    ("edge", "quota_report"),
-    ("election_report", "http_api", "replica", "reporting", "sim", "troubles"),
+    ("children", "control", "doubts", "orders", "polls", "scheduler", "steps", "webhooks"),
+    (
+        "context", "desk", "engine", "job", "listening", "patience",
+        "performing", "polling", "recall", "spending", "stepping", "views",
+    ),
+    ("edge", "memory_report", "quota_report"),
+    ("control_report", "election_report"),
+    ("effect_report", "http_api", "http_memory", "obstacles", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )
@@ -54,7 +62,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
 VIRTUAL_TIME = ("tests/simulation",)
 
 # Folders whose faults last in real time, and that look again and again whether something has come.
-REAL_FAULTS = ("tests/lab",)
+REAL_FAULTS = ("tests/lab", "tests/matrix")
 
 Rule = Callable[[Path], Iterator[str]]
 

@@ -3,18 +3,23 @@
 Nothing here reads a clock, makes a random number, or does I/O: time and ids come in as arguments. See README.md.
 """
 
+from .cells import Cell, Tally
+from .control import AGENT, ControlState, kind_target, replica_target
+from .cursor import Cursor
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
     ENTRY_BYTES_MAX,
     Cancel,
     Claim,
+    ControlRecord,
     Done,
     Doubt,
     EffectRecord,
     Grant,
     Intent,
     Mark,
+    MemoryRecord,
     Passed,
     QuotaRecord,
     Receipt,
@@ -44,18 +49,23 @@ from .fields import (
     AFTER_MAX,
     COUNT_MAX,
     KEY_BYTES_MAX,
+    MODES,
     NAME_BYTES_MAX,
     PRIORITY_MAX,
+    REASON_CHARS_MAX,
     VOTERS_MAX,
     name_is_valid,
 )
+from .memory import SHAPES, CellState, TallyState, parse_place, place
 from .quota import NOBODY, TAKEN, QuotaState
 from .rank import order, rank
 from .rights import Cool, Gift, Lapse, Share
 from .roster import RosterState
+from .shelves import EntryId
 from .stamps import HybridClock, stamp_wall_s
-from .state import EntryId, State
+from .state import State
 from .step import NO_BASE, ClaimId, lineage, step_key
+from .switch import Shut, Switch
 from .task import TaskState, claim_order
 from .updates import (
     EMPTY_UPDATE,
@@ -70,23 +80,32 @@ from .values import VALUE_DEPTH_MAX, Json, pack_value, unpack_value
 
 __all__ = [
     "AFTER_MAX",
+    "AGENT",
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",
     "KEY_BYTES_MAX",
+    "MODES",
     "NAME_BYTES_MAX",
     "NOBODY",
     "NO_BASE",
     "PRIORITY_MAX",
+    "REASON_CHARS_MAX",
+    "SHAPES",
     "TAKEN",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
     "Cancel",
+    "Cell",
+    "CellState",
     "Change",
     "Claim",
     "ClaimId",
+    "ControlRecord",
+    "ControlState",
     "Cool",
     "CrdtError",
+    "Cursor",
     "Delta",
     "Document",
     "DocumentPoisoned",
@@ -106,6 +125,7 @@ __all__ = [
     "Lapse",
     "Limits",
     "Mark",
+    "MemoryRecord",
     "ParsedUpdate",
     "Passed",
     "QuotaRecord",
@@ -117,9 +137,13 @@ __all__ = [
     "Roster",
     "RosterState",
     "Share",
+    "Shut",
     "State",
     "StateVectorInvalid",
     "Step",
+    "Switch",
+    "Tally",
+    "TallyState",
     "Task",
     "TaskRecord",
     "TaskState",
@@ -132,13 +156,17 @@ __all__ = [
     "decode",
     "encode",
     "encode_state_vector",
+    "kind_target",
     "lineage",
     "name_is_valid",
     "order",
     "pack_value",
+    "parse_place",
     "parse_state_vector",
     "parse_update",
+    "place",
     "rank",
+    "replica_target",
     "stamp_wall_s",
     "step_key",
     "unpack_value",

@@ -22,7 +22,7 @@ from pycrdt import Doc
 from .entries import ENTRY_BYTES_MAX
 from .errors import DocumentPoisoned, EntryInvalid, EntryTooLarge, UpdateInvalid
 from .fields import name_is_valid
-from .state import EntryId
+from .shelves import EntryId
 from .updates import (
     DEFAULT_LIMITS,
     EMPTY_UPDATE,

@@ -3,13 +3,18 @@
 field    keeps                                           why
 intent   the smallest (epoch, stamp, author)             every resend uses the first recorded body
 receipt  the smallest (stamp, author)                    every replay returns the first answer
-doubt    the largest (settled, epoch, stamp, author)     a settled doubt outlives an open one
+doubt    the largest (round, settled, epoch, stamp,      a settled doubt outlives an open one, until it is sent again;
+         author)                                         of two words, the one that sends nothing
 """
 
 from dataclasses import dataclass
 
 from .entries import Doubt, EffectRecord, Intent, Receipt
 from .lattice import greatest, least
+
+_RANKS = {"sending": 0, "open": 1, "resend": 2, "refused": 3}
+_FINAL = 4
+"""Of all other ways to settle a doubt: the later word counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,11 @@ def join(a: EffectState, b: EffectState) -> EffectState:
         least(a.receipt, b.receipt, _receipt_order),
         greatest(a.doubt, b.doubt, _doubt_order),
     )
+
+
+def records(state: EffectState) -> list[EffectRecord]:
+    """Entries whose join is this state: enough to write it down again."""
+    return [one for one in (state.intent, state.receipt, state.doubt) if one is not None]
 
 
 def lift(record: EffectRecord) -> EffectState:
@@ -50,4 +60,4 @@ def _receipt_order(receipt: Receipt) -> tuple[int | str, ...]:
 
 
 def _doubt_order(doubt: Doubt) -> tuple[int | str, ...]:
-    return doubt.settled != "open", doubt.epoch, doubt.stamp, doubt.author
+    return doubt.round, _RANKS.get(doubt.settled, _FINAL), doubt.epoch, doubt.stamp, doubt.author

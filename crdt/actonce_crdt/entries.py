@@ -14,7 +14,7 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "reopen"    task id     epoch, attempts, deaths           somebody wants it tried again
     "intent"    effect key  task, epoch, sink, body           about to be sent
     "receipt"   effect key  epoch, receipt                    the answer of the sink
-    "doubt"     effect key  epoch, settled                    sent, perhaps: how that was settled
+    "doubt"     effect key  epoch, settled, round             sent, perhaps: how that was settled
     "grant"     task id     epoch, claimant, incarnation,     the author, a voter, lets this claimant have this epoch
                             journal, roster, over
     "release"   task id     epoch, incarnation                the author acts under no claim up to this epoch any more
@@ -23,11 +23,16 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "step"      step key    task, epoch, number, base_epoch, base_author, base_number, name, before, result
                                                               a part of the handler returned this
     "mark"      schedule    slot                              all of its slots up to this one are settled
+    "cursor"    source      epoch, number, value              all up to here has become tasks
     "gift"      resource    giver, to, total, late            so many rights went that way in all
     "share"     resource    holder, seq, open, late, period,  which rights a crash of the holder makes unusable for
                             away, lease_ms                    long, how many it may have given away, its lease
     "lapse"     quota       holder, session, journal, roster  a voter vouches no more for the use of these rights
     "cool"      resource    for_ms, factor                    the provider complained
+    "cell"      place       value, seen, expires_ms, task     somebody wrote to memory (see `memory`)
+    "tally"     counter     journal, seq, plus, minus, task   somebody counted
+    "switch"    target      number, mode, over, reason        somebody ordered pause, stop and so on (see `control`)
+    "shut"      target      seen                              the author's gate is shut under these switches
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
@@ -40,9 +45,12 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from . import fields as check
+from .cells import Cell, Tally
+from .cursor import Cursor
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
 from .rights import Cool, Gift, Lapse, Share
+from .switch import Shut, Switch
 
 ENTRY_BYTES_MAX: Final = 262_144
 
@@ -178,13 +186,18 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """An effect that may have been sent without a recorded receipt: `settled` is a member of `SETTLED`."""
+    """An effect that may have been sent without a recorded receipt: `settled` is a member of `SETTLED`.
+
+    `round` counts how often it was sent again after such a word, so that no word of an earlier round speaks of a later
+    sending: each sending after a word begins a new round with "sending".
+    """
 
     key: str
     stamp: int
     author: str
     epoch: int
     settled: str
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,9 +293,12 @@ class Unknown:
 TaskRecord: TypeAlias = Task | Claim | Try | Done | Passed | Cancel | Reopen | Grant | Release
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
 QuotaRecord: TypeAlias = Gift | Share | Lapse | Cool
-Record: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark | Unknown
+MemoryRecord: TypeAlias = Cell | Tally
+ControlRecord: TypeAlias = Switch | Shut
+_Other: TypeAlias = QuotaRecord | MemoryRecord | ControlRecord | Roster | Step | Mark | Cursor
+Record: TypeAlias = TaskRecord | EffectRecord | _Other | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark
+_Known: TypeAlias = TaskRecord | EffectRecord | _Other
 _CHECKS: Final[dict[str, check.Check]] = {
     "key": check.key, "stamp": check.stamp, "author": check.name, "kind": check.key, "payload": check.blob,
     "epoch": check.count, "incarnation": check.count, "attempt": check.attempt, "retry_at_ms": check.count,
@@ -295,7 +311,9 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "claimant": check.name, "journal": check.key, "roster": check.count, "act": check.act, "ballot": check.ballot,
     "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
     "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
-    "away": check.count, "lease_ms": check.count, "session": check.count,
+    "value": check.blob, "seen": check.seen, "expires_ms": check.count, "plus": check.count, "minus": check.count,
+    "round": check.count, "mode": check.mode, "reason": check.reason, "away": check.count, "session": check.count,
+    "lease_ms": check.count,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
@@ -303,7 +321,7 @@ _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
     "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
     "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
-    "lapse": Lapse,
+    "cell": Cell, "tally": Tally, "switch": Switch, "shut": Shut, "cursor": Cursor, "lapse": Lapse,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
@@ -311,7 +329,8 @@ _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
 }
 _SPECIAL: Final[dict[tuple[str, str], check.Check]] = {
     ("grant", "over"): check.count, ("roster", "over"): check.ballot, ("share", "holder"): check.key,
-    ("lapse", "holder"): check.key,
+    ("cell", "task"): check.maybe_key, ("tally", "task"): check.maybe_key, ("lapse", "holder"): check.key,
+    ("switch", "number"): check.attempt, ("switch", "over"): check.dots, ("shut", "seen"): check.dots,
 }  # fmt: skip
 _FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {
     code: tuple((field.name, _SPECIAL.get((code, field.name)) or _CHECKS[field.name]) for field in fields(kind))

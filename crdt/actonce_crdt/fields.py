@@ -20,8 +20,17 @@ AFTER_MAX: Final = 64
 ACTS: Final = frozenset({"propose", "promise", "offer", "accept", "active"})
 VOTERS_MAX: Final = 64
 """Voters in one roster."""
+AUTHORS_MAX: Final = 1_024
+"""Replicas whose writes one write to memory can replace."""
+MODES: Final = ("run", "drain", "pause", "stop", "halt")
+"""What a target may be ordered to do, the strictest last."""
+REASON_CHARS_MAX: Final = 500
+DOTS_MAX: Final = 1024
+"""Authors of switches of one target."""
 HOWS: Final = frozenset({"", "aside", "cancelled", "dropped", "skipped"})
-SETTLED: Final = frozenset({"found", "resent", "skipped", "open"})
+SETTLED: Final = frozenset({"sending", "open", "resend", "refused", "skipped", "posted", "resent", "found"})
+"""Of a doubt: about to be sent again; nobody knows; a person wants it sent again; surely not done; given up; a person
+says that it was done; done by sending it again; found done at the sink."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -127,6 +136,29 @@ def ballot(field: str, value: object) -> None:
         name(field, value[1])
 
 
+def mode(field: str, value: object) -> None:
+    if type(value) is not str or value not in MODES:
+        raise EntryInvalid(f"{field} must be one of {', '.join(MODES)}")
+
+
+def reason(field: str, value: object) -> None:
+    if type(value) is not str or len(value) > REASON_CHARS_MAX:
+        raise EntryInvalid(f"{field} must be text of at most {REASON_CHARS_MAX} characters")
+
+
+def dots(field: str, value: object) -> None:
+    if type(value) is not tuple or len(value) > DOTS_MAX:
+        raise EntryInvalid(f"{field} must be at most {DOTS_MAX} pairs of a name and a number")
+    for pair in value:
+        if type(pair) is not tuple or len(pair) != 2:
+            raise EntryInvalid(f"{field} must be pairs of a name and a number")
+        name(field, pair[0])
+        attempt(field, pair[1])
+    names = [pair[0] for pair in value]
+    if names != sorted(set(names)):
+        raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")
+
+
 def voters(field: str, value: object) -> None:
     if type(value) is not tuple or len(value) > VOTERS_MAX:
         raise EntryInvalid(f"{field} must be at most {VOTERS_MAX} pairs of a name and a journal")
@@ -135,6 +167,19 @@ def voters(field: str, value: object) -> None:
             raise EntryInvalid(f"{field} must be pairs of a name and a journal")
         name(field, pair[0])
         key(field, pair[1])
+    names = [pair[0] for pair in value]
+    if names != sorted(set(names)):
+        raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")
+
+
+def seen(field: str, value: object) -> None:
+    if type(value) is not tuple or len(value) > AUTHORS_MAX:
+        raise EntryInvalid(f"{field} must be at most {AUTHORS_MAX} pairs of a name and a stamp")
+    for pair in value:
+        if type(pair) is not tuple or len(pair) != 2:
+            raise EntryInvalid(f"{field} must be pairs of a name and a stamp")
+        name(field, pair[0])
+        stamp(field, pair[1])
     names = [pair[0] for pair in value]
     if names != sorted(set(names)):
         raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")

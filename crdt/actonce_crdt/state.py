@@ -5,11 +5,13 @@ seeing one twice. `State.fold` computes it from nothing; adding and removing ent
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
-from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any
 
-from . import effect, quota, roster, step, task
+from . import control, effect, memory, quota, roster, step, task
+from .cells import Cell, Tally
+from .control import ControlState
+from .cursor import Cursor, cursor_order
+from .disputes import ABOUT, Disputes
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -32,51 +34,67 @@ from .entries import (
     encode,
 )
 from .lattice import greatest
+from .memory import CellState, TallyState
 from .packing import pack
 from .quota import QuotaState
 from .rights import Cool, Gift, Lapse, Share
 from .roster import RosterState
+from .shelves import EffectShelf, EntryId, PlaceShelf, Shelf, StepShelf
+from .switch import Shut, Switch
 from .task import TaskState
 
-EntryId: TypeAlias = tuple[int, int]
-"""(client id, clock): names one entry of the document, for ever, on every replica."""
-
-_TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release)
-_EFFECT_KINDS = (Intent, Receipt, Doubt)
-_QUOTA_KINDS = (Gift, Share, Lapse, Cool)
 _NOTHING: Mapping[EntryId, Record] = {}
 
 
 class State:
-    """The fold of the entries present. Tasks, effects, quotas, steps, marks, rosters have separate key spaces.
+    """The fold of the entries present. Each lattice has a key space of its own.
 
     `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
     """
 
-    __slots__ = (
-        *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
-        *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
-        *("_task_entries", "_tasks", "_unknown"),
-    )
-
     def __init__(self) -> None:
-        self._tasks: dict[str, TaskState] = {}
-        self._effects: dict[str, EffectState] = {}
-        self._effects_of: dict[str, set[str]] = {}  # task id -> keys of the effects whose winning intent names it
-        self._task_entries: dict[str, dict[EntryId, Record]] = {}
-        self._effect_entries: dict[str, dict[EntryId, Record]] = {}
-        self._rosters: dict[str, RosterState] = {}
-        self._roster_entries: dict[str, dict[EntryId, Record]] = {}
-        self._quotas: dict[str, QuotaState] = {}
-        self._quota_entries: dict[str, dict[EntryId, Record]] = {}
-        self._unknown: dict[str, dict[EntryId, Record]] = {}
-        self._steps: dict[str, Step] = {}
-        self._steps_of: dict[str, set[str]] = {}  # task id -> keys of its steps
-        self._step_entries: dict[str, dict[EntryId, Record]] = {}
-        self._marks: dict[str, Mark] = {}
-        self._mark_entries: dict[str, dict[EntryId, Record]] = {}
-        self._keys: dict[EntryId, Record] = {}
+        self._tasks = Shelf[TaskState](task.lift, task.join, task.records)
+        self._effects = EffectShelf(effect.lift, effect.join, effect.records)
+        self._steps = StepShelf(_itself, step.join, _alone)
+        self._marks = Shelf[Mark](_itself, join_marks, _alone)
+        self._cursors = Shelf[Cursor](_itself, join_cursors, _alone)
+        self._rosters = Shelf[RosterState](roster.lift, roster.join, lambda state: state.steps)
+        self._quotas = Shelf[QuotaState](quota.lift, quota.join, QuotaState.records)
+        self._controls = Shelf[ControlState](control.lift, control.join, ControlState.records)
+        self._cells = PlaceShelf[CellState](memory.lift_cell, memory.join_cells, CellState.records)
+        self._tallies = PlaceShelf[TallyState](memory.lift_tally, memory.join_tallies, TallyState.records)
+        self._unknown = Shelf[frozenset[Unknown]](lambda one: frozenset((one,)), frozenset.union, lambda state: state)
+        self._shelves: dict[type[Record], Shelf[Any]] = {
+            **dict.fromkeys((Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release), self._tasks),
+            **dict.fromkeys((Intent, Receipt, Doubt), self._effects),
+            **dict.fromkeys((Gift, Share, Lapse, Cool), self._quotas),
+            **dict.fromkeys((Switch, Shut), self._controls),
+            **{Step: self._steps, Mark: self._marks, Cursor: self._cursors, Roster: self._rosters},
+            **{Cell: self._cells, Tally: self._tallies, Unknown: self._unknown},
+        }
+        self._present: dict[EntryId, Record] = {}
+        self.tasks: Mapping[str, TaskState] = self._tasks.states
+        """Task id -> state: a live, read-only view. Of some tasks only a claim or a result may be known yet."""
+        self.effects: Mapping[str, EffectState] = self._effects.states
+        """Effect key -> state: a live, read-only view."""
+        self.steps: Mapping[str, Step] = self._steps.states
+        """Step key -> step: a live, read-only view."""
+        self.marks: Mapping[str, Mark] = self._marks.states
+        """Schedule -> the newest of its slots up to which all are settled: a live, read-only view."""
+        self.cursors: Mapping[str, Cursor] = self._cursors.states
+        """Poll -> how far it has read: a live, read-only view."""
+        self.rosters: Mapping[str, RosterState] = self._rosters.states
+        """Roster version, as decimal text -> state: a live, read-only view."""
+        self.quotas: Mapping[str, QuotaState] = self._quotas.states
+        """Resource -> state: a live, read-only view."""
+        self.controls: Mapping[str, ControlState] = self._controls.states
+        """Target -> what it may do: a live, read-only view."""
+        self.cells: Mapping[str, CellState] = self._cells.states
+        """Place in memory (`memory.place`) -> state: a live, read-only view."""
+        self.tallies: Mapping[str, TallyState] = self._tallies.states
+        """Counter in memory (`memory.place`) -> state: a live, read-only view."""
+        self.disputes = Disputes(self.tasks, self.effects)
 
     @classmethod
     def fold(cls, entries: Iterable[tuple[EntryId, Record]]) -> "State":
@@ -86,196 +104,109 @@ class State:
             state.add(entry_id, record)
         return state
 
-    @property
-    def tasks(self) -> Mapping[str, TaskState]:
-        """Task id -> state: a live, read-only view. Of some tasks only a claim or a result may be known yet."""
-        return MappingProxyType(self._tasks)
-
-    @property
-    def effects(self) -> Mapping[str, EffectState]:
-        """Effect key -> state: a live, read-only view."""
-        return MappingProxyType(self._effects)
-
-    @property
-    def rosters(self) -> Mapping[str, RosterState]:
-        """Roster version, as decimal text -> state: a live, read-only view."""
-        return MappingProxyType(self._rosters)
-
-    @property
-    def quotas(self) -> Mapping[str, QuotaState]:
-        """Resource -> state: a live, read-only view."""
-        return MappingProxyType(self._quotas)
-
     def __len__(self) -> int:
         """Number of entries present."""
-        return len(self._keys)
+        return len(self._present)
 
     def add(self, entry_id: EntryId, record: Record) -> None:
         """Join one more entry. Adding it again changes nothing; another record under its id is a ValueError."""
-        present = self._keys.setdefault(entry_id, record)
-        if present is not record:
-            if present != record:
-                raise ValueError(f"entry {entry_id} is already present with another record")
-            return
-        key = record.key
-        self._shelf(record).setdefault(key, {})[entry_id] = record
-        if isinstance(record, _TASK_KINDS):
-            known = self._tasks.get(key)
-            lifted = task.lift(record)
-            self._tasks[key] = lifted if known is None else task.join(known, lifted)
-        elif isinstance(record, _EFFECT_KINDS):
-            before = self._effects.get(key)
-            raised = effect.lift(record)
-            self._put_effect(key, raised if before is None else effect.join(before, raised))
-        elif isinstance(record, _QUOTA_KINDS):
-            had = self._quotas.get(key)
-            self._quotas[key] = quota.lift(record) if had is None else quota.join(had, quota.lift(record))
-        elif isinstance(record, Roster):
-            self._rosters[key] = roster.join(self._rosters.get(key, RosterState()), roster.lift(record))
-        elif isinstance(record, Step):
-            there = self._steps.get(key)
-            self._put_step(key, record if there is None else step.join(there, record))
-        elif isinstance(record, Mark):
-            self._marks[key] = join_marks(self._marks.get(key), record)
+        present = self._present.setdefault(entry_id, record)
+        if present is record:
+            kind = type(record)
+            if kind in ABOUT:
+                self.disputes.before(record)
+                self._shelves[kind].add(entry_id, record)
+                self.disputes.after(record)
+            else:
+                self._shelves[kind].add(entry_id, record)
+        elif present != record:
+            raise ValueError(f"entry {entry_id} is already present with another record")
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
 
         An id that is not present is ignored: an entry that could not be decoded was never added.
         """
-        record = self._keys.pop(entry_id, None)
-        if record is None:
-            return
-        key, shelf = record.key, self._shelf(record)
-        rest = shelf[key]
-        del rest[entry_id]
-        if not rest:
-            del shelf[key]
-        if isinstance(record, _TASK_KINDS):
-            states = [task.lift(one) for one in rest.values() if isinstance(one, _TASK_KINDS)]
-            if states:
-                self._tasks[key] = reduce(task.join, states)
-            else:
-                del self._tasks[key]
-        elif isinstance(record, _EFFECT_KINDS):
-            raised = [effect.lift(one) for one in rest.values() if isinstance(one, _EFFECT_KINDS)]
-            self._put_effect(key, reduce(effect.join, raised) if raised else None)
-        elif isinstance(record, _QUOTA_KINDS):
-            left = [quota.lift(one) for one in rest.values() if isinstance(one, _QUOTA_KINDS)]
-            if left:
-                self._quotas[key] = reduce(quota.join, left)
-            else:
-                del self._quotas[key]
-        elif isinstance(record, Roster):
-            acts = [roster.lift(one) for one in rest.values() if isinstance(one, Roster)]
-            if acts:
-                self._rosters[key] = reduce(roster.join, acts)
-            else:
-                del self._rosters[key]
-        elif isinstance(record, Step):
-            steps = [one for one in rest.values() if isinstance(one, Step)]
-            self._put_step(key, reduce(step.join, steps) if steps else None)
-        elif isinstance(record, Mark):
-            del self._marks[key]
-            for one in rest.values():
-                assert isinstance(one, Mark)
-                self._marks[key] = join_marks(self._marks.get(key), one)
+        record = self._present.pop(entry_id, None)
+        if record is not None:
+            self._shelves[type(record)].remove(entry_id, record)
+            if type(record) in ABOUT:
+                self.disputes.after(record)
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
-        return sorted(self._effects_of.get(task_id, ()))
-
-    @property
-    def steps(self) -> Mapping[str, Step]:
-        """Step key -> step: a live, read-only view."""
-        return MappingProxyType(self._steps)
-
-    @property
-    def marks(self) -> Mapping[str, Mark]:
-        """Schedule -> the newest of its slots up to which all are settled: a live, read-only view."""
-        return MappingProxyType(self._marks)
+        return sorted(self._effects.of_task.get(task_id, ()))
 
     def steps_of(self, task_id: str) -> Sequence[Step]:
         """The steps of a task, of all its claims, by key."""
-        return [self._steps[key] for key in sorted(self._steps_of.get(task_id, ()))]
+        return [self.steps[key] for key in sorted(self._steps.of_task.get(task_id, ()))]
+
+    @property
+    def remembered(self) -> Sequence[str]:
+        """All names in memory, sorted, also of what was taken away."""
+        return sorted({*self._cells.of_name, *self._tallies.of_name})
+
+    @property
+    def cell_bytes(self) -> int:
+        """Bytes of all values that are remembered, concurrent ones included."""
+        return self._cells.bytes
+
+    def places(self, name: str) -> Sequence[str]:
+        """Keys of the places, or the counter, under this name in memory, sorted."""
+        return sorted([*self._cells.of_name.get(name, ()), *self._tallies.of_name.get(name, ())])
+
+    def writes(self, name: str) -> list[Record]:
+        """Every entry present about a name in memory, the replaced ones included, by (stamp, author)."""
+        found = [
+            record
+            for shelf in (self._cells, self._tallies)
+            for key in shelf.of_name.get(name, ())
+            for record in shelf.entries[key].values()
+        ]
+        return sorted(found, key=_by_stamp)
 
     def history(self, key: str) -> list[Record]:
         """Every entry present for a task, its effects, steps and unknown kinds included, by (stamp, author)."""
-        found = [*self._task_entries.get(key, _NOTHING).values(), *self._unknown.get(key, _NOTHING).values()]
-        for name in self._effects_of.get(key, ()):
-            found.extend(self._effect_entries[name].values())
+        unknown = self._unknown.entries
+        found = [*self._tasks.entries.get(key, _NOTHING).values(), *unknown.get(key, _NOTHING).values()]
+        for name in self.effects_of(key):
+            found.extend(self._effects.entries[name].values())
             if name != key:
-                found.extend(self._unknown.get(name, _NOTHING).values())
+                found.extend(unknown.get(name, _NOTHING).values())
         found.extend(self.steps_of(key))
-        return sorted(found, key=lambda record: (record.stamp, record.author, encode(record)))
+        return sorted(found, key=_by_stamp)
+
+    def history_of_effect(self, key: str) -> list[Record]:
+        """Every entry present for one effect, by (stamp, author)."""
+        return sorted(self._effects.entries.get(key, _NOTHING).values(), key=_by_stamp)
 
     def canonical(self) -> bytes:
         """Bytes that are equal exactly when two views are: every joined field and every unknown entry, sorted."""
-        fields: set[bytes] = set()
-        for state in self._tasks.values():
-            parts = (state.task, state.claim, state.tries, state.done, state.passed, state.cancel, state.reopen)
-            fields.update(encode(one) for one in parts if one is not None)
-            fields.update(encode(grant) for grant in state.grants)
-            fields.update(encode(release) for release in state.releases)
-        for raised in self._effects.values():
-            fields.update(encode(one) for one in (raised.intent, raised.receipt, raised.doubt) if one is not None)
-        for decided in self._rosters.values():
-            fields.update(encode(one) for one in decided.steps)
-        fields.update(encode(one) for one in self._steps.values())
-        fields.update(encode(one) for one in self._marks.values())
-        for had in self._quotas.values():
-            fields.update(encode(one) for one in had.records())
-        for entries in self._unknown.values():
-            fields.update(encode(one) for one in entries.values())
-        return pack(sorted(fields))
-
-    def _shelf(self, record: Record) -> dict[str, dict[EntryId, Record]]:
-        if isinstance(record, Unknown):
-            return self._unknown
-        if isinstance(record, _QUOTA_KINDS):
-            return self._quota_entries
-        if isinstance(record, Roster):
-            return self._roster_entries
-        if isinstance(record, Step):
-            return self._step_entries
-        if isinstance(record, Mark):
-            return self._mark_entries
-        return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
-
-    def _put_effect(self, key: str, after: EffectState | None) -> None:
-        """Replace the state of an effect, keeping the index of effects by task."""
-        before = self._effects.get(key)
-        old = before.intent.task if before and before.intent else None
-        new = after.intent.task if after and after.intent else None
-        if after is None:
-            self._effects.pop(key, None)
-        else:
-            self._effects[key] = after
-        if old == new:
-            return
-        if old is not None:
-            keys = self._effects_of[old]
-            keys.discard(key)
-            if not keys:
-                del self._effects_of[old]
-        if new is not None:
-            self._effects_of.setdefault(new, set()).add(key)
-
-    def _put_step(self, key: str, after: Step | None) -> None:
-        """Replace a step, keeping the index of steps by task."""
-        before = self._steps.pop(key, None)
-        if before is not None:
-            keys = self._steps_of[before.task]
-            keys.discard(key)
-            if not keys:
-                del self._steps_of[before.task]
-        if after is not None:
-            self._steps[key] = after
-            self._steps_of.setdefault(after.task, set()).add(key)
+        shelves = {id(shelf): shelf for shelf in self._shelves.values()}
+        return pack(sorted({encode(record) for shelf in shelves.values() for record in shelf.all_joined()}))
 
 
-def join_marks(a: Mark | None, b: Mark) -> Mark:
+def join_marks(a: Mark, b: Mark) -> Mark:
     """Least upper bound: the largest (slot, stamp, author). What is settled stays settled."""
     joined = greatest(a, b, lambda mark: (mark.slot, mark.stamp, mark.author))
     assert joined is not None
     return joined
+
+
+def join_cursors(a: Cursor, b: Cursor) -> Cursor:
+    """Least upper bound: the largest (epoch, number, stamp, author). A cursor never goes back."""
+    joined = greatest(a, b, cursor_order)
+    assert joined is not None
+    return joined
+
+
+def _itself(record: Any) -> Any:
+    return record
+
+
+def _alone(record: Any) -> tuple[Any]:
+    return (record,)
+
+
+def _by_stamp(record: Record) -> tuple[int, str, bytes]:
+    return record.stamp, record.author, encode(record)

@@ -14,6 +14,7 @@ Then `actonce run module:agent`, or `async with Replica(agent, ...)` in a progra
 
 from actonce.agent import Agent
 from actonce.context import Child, Context, SyncContext
+from actonce.endpoints import Failover
 from actonce.errors import (
     ActonceError,
     EffectFailed,
@@ -25,10 +26,13 @@ from actonce.errors import (
     SinkUnknown,
     TaskFailed,
 )
+from actonce.following import follow_jsonl
+from actonce.listening import SourceContext
 from actonce.placement import Traits
 from actonce.replica import Handle, Replica
 from actonce.settings import LAN, LAPTOP, WAN, Settings
 from actonce.sinks import CallableSink, FileSink, HttpSink, Sink
+from actonce.sources import Item, Polled
 from actonce.spending import Spend
 
 __version__ = "0.1.0"
@@ -43,10 +47,13 @@ __all__ = [
     "Child",
     "Context",
     "EffectFailed",
+    "Failover",
     "FileSink",
     "GateClosed",
     "Handle",
     "HttpSink",
+    "Item",
+    "Polled",
     "QuotaBusy",
     "QuotaError",
     "QuotaTimeout",
@@ -55,9 +62,11 @@ __all__ = [
     "Sink",
     "SinkRefused",
     "SinkUnknown",
+    "SourceContext",
     "Spend",
     "SyncContext",
     "TaskFailed",
     "Traits",
     "__version__",
+    "follow_jsonl",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
@@ -11,14 +10,17 @@ from typing import Any, Literal, TypeVar
 from actonce.errors import ConfigError
 from actonce.limits import CALENDAR, REQUESTS, QuotaSpec, make_quota
 from actonce.locks import LockService, parse_lock_url
+from actonce.naming import check_name as check_name
+from actonce.naming import parse_duration_s as parse_duration_s
 from actonce.placement import SPREAD, Placement, Way
 from actonce.reclaim import RECLAIM, reclaim_rights
 from actonce.schedule import Missed, Overlap, Rhythm, Schedule, check_rules, read_cron, read_every
 from actonce.sinks import Sink
+from actonce.sources import Poll, Source, Sourcing, Webhook
 from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-OnDoubt = Literal["resend", "skip"]
+OnDoubt = Literal["resend", "skip", "ask"]
 OnChanged = Literal["fail", "restart", "keep"]
 GuardName = Literal["available", "majority", "fenced"]
 GUARDS: tuple[GuardName, ...] = ("available", "majority", "fenced")
@@ -28,10 +30,7 @@ Options = tuple[int, str | float | None, OnDoubt, OnChanged, str, str | float | 
 LEASE_S_MIN = 3.0
 """Shorter leases of a lock service would need many renewals, and fall to a short pause."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 REGION_STAND_IN_S = 10.0
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,8 @@ class TaskSpec:
     """A payload to simulate with."""
     on_changed: OnChanged = "fail"
     """When remembered steps do not fit the handler: see `Agent.task`."""
+    poll: Poll | None = None
+    """Its one task never ends: whoever has it polls this source."""
 
     @property
     def is_async(self) -> bool:
@@ -66,13 +67,16 @@ _RECLAIM_SPEC = TaskSpec(RECLAIM, reclaim_rights, 1_000, None, "skip", guard="ma
 
 
 @dataclass(slots=True)
-class Agent:
+class Agent(Sourcing):
     """One identity, run by any number of replicas. Every replica should run the same declarations."""
 
     name: str
     tasks: dict[str, TaskSpec] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+    polls: dict[str, Poll] = field(default_factory=dict)
+    webhooks: dict[str, Webhook] = field(default_factory=dict)
     quotas: dict[str, QuotaSpec] = field(default_factory=dict)
     locks: str | LockService | None = None
     """The lock service of fenced kinds, as a URL or ready-made: see `lock`."""
@@ -103,8 +107,9 @@ class Agent:
             timeout: of one attempt: seconds, or text such as "90s", "2m", "1h"; None for no limit.
             on_doubt: an effect was under way when its replica stopped, and nobody knows whether it happened. A sink
                 that can look up a key is always asked. Otherwise "resend" sends it again if the sink still refuses
-                repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again. Either way it
-                is listed as a doubt.
+                repeated keys (its `dedupe_window_s`), and skips it if not; "skip" never sends again; "ask" does as
+                "resend", but where that would skip it, the handler waits until a person has looked and said what
+                to do (`actonce doubts`). Either way it is listed as a doubt.
             on_changed: the handler runs again, and the names and order of its steps are not those that are remembered,
                 as after an update of its code. "fail" gives the task up, and its outcome says which step; "restart"
                 forgets its steps and runs all of them again (effects that were made are still not made again);
@@ -140,8 +145,8 @@ class Agent:
             raise ConfigError(f"two handlers for {kind!r}: {self.tasks[kind].handler.__name__} is already registered")
         if retries < 0:
             raise ConfigError(f"retries={retries}: the number of further attempts cannot be negative")
-        if on_doubt not in ("resend", "skip"):
-            raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend' or 'skip'")
+        if on_doubt not in ("resend", "skip", "ask"):
+            raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend', 'skip' or 'ask'")
         if on_changed not in ("fail", "restart", "keep"):
             raise ConfigError(f"on_changed={on_changed!r}: use 'fail', 'restart' or 'keep'")
         if guard not in GUARDS:
@@ -327,29 +332,10 @@ class Agent:
         Raises:
             ConfigError: the declarations do not go together.
         """
+        self._check_sources()
         if self.is_fenced and self.locks is None:
             kinds = ", ".join(sorted(kind for kind, spec in self.tasks.items() if spec.guard == "fenced"))
             raise ConfigError(
                 f"{kinds}: guard='fenced' needs a lock service: declare one with "
                 "agent.lock('nats://HOST:4222/BUCKET') or agent.lock('etcd://HOST:2379/PREFIX'), or run with --lock URL"
             )
-
-
-def check_name(what: str, name: object) -> None:
-    """Names of agents, replicas, kinds and sinks share one form."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} cannot name {what}: use 1 to 64 of a-z, 0-9, '.', '_', '-', starting with a letter or digit"
-        )
-
-
-def parse_duration_s(text: str | float) -> float:
-    """Seconds of "250ms", "30s", "2m", "1.5h", "1d", or of a number of seconds."""
-    if isinstance(text, str):
-        match = _DURATION.fullmatch(text.strip())
-        seconds = float(match[1]) * _UNIT_S[match[2]] if match else -1.0
-    else:
-        seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ConfigError(f"{text!r} is not a duration: write 250ms, 30s, 2m, 1h, 1d, or seconds as a number")
-    return seconds

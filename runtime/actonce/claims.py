@@ -15,6 +15,7 @@ from actonce.ownership import Member, next_epoch, owner
 from actonce.placement import SPREAD
 from actonce.poison import Poison
 from actonce.readiness import Readiness, waits
+from actonce.standing import Standing
 from actonce.standing_in import declared, stand_in_s
 from actonce.world import World
 from actonce_crdt import Claim, TaskState
@@ -40,6 +41,7 @@ class Claims:
         executor: Executor,
         guards: Guards,
         poison: Poison,
+        standing: Standing,
         kinds: Mapping[str, TaskSpec],
         *,
         on_takeover: Callable[[str, Claim], None],
@@ -51,13 +53,14 @@ class Claims:
         """
         self._world, self._ledger, self._membership, self._executor = world, ledger, membership, executor
         self._guards, self._poison, self._kinds, self._on_takeover = guards, poison, kinds, on_takeover
+        self._standing = standing
         self.open: dict[str, None] = {}
         """Tasks without an outcome, in the order in which they came."""
         self._ready = Readiness(world, self.changed)
         self._held: list[str] = []
         """Ready, but for other tasks of its sort that must end first."""
         self._barred: dict[str, dict[str, None]] = {}
-        """Kind -> ready tasks for which its guard cannot be asked now."""
+        """Kind -> ready tasks for which its guard cannot be asked now, or that may not begin, by order."""
         self._granted: dict[str, tuple[int, int]] = {}
         """Claims of ours that may be acted under, and wait for a slot: task -> epoch, fence."""
         self._waited: set[str] = set()
@@ -117,7 +120,7 @@ class Claims:
     @property
     def free(self) -> int:
         """How many tasks more could start at once."""
-        if not self.enabled:
+        if not self.enabled or self._standing.stands_by or self._standing.all_held:
             return 0
         return max(0, self._executor.free - len(self._ready) - len(self._delegated))
 
@@ -132,9 +135,41 @@ class Claims:
         return self._owns(task, kind, members)
 
     def _owns(self, task: str, kind: str, members: frozenset[Member]) -> bool:
-        able = self._membership.able(kind)
+        able = self._able(kind)
         me = self._membership.me
         return all(owner(task, members, able, placement) == me for placement in declared(self._membership, kind))
+
+    def _able(self, kind: str) -> Callable[[Member], bool]:
+        """Which members may be given a task of this kind.
+
+        Whoever stands by, by order, keeps owning tasks of ordinary kinds, and has others do them: who owns what must
+        not depend on who has read the order. Where a guard says who acts, it may.
+        """
+        able = self._membership.able(kind)
+        if kind not in self._kinds or self._kinds[kind].guard == "available":
+            return able
+        return lambda member: able(member) and not self._standing.is_out(member.name)
+
+    def reordered(self) -> None:
+        """Orders have changed: look at everything anew, and begin again what may go on."""
+        self._seen_version = -1
+
+    def hand_on(self, task: str) -> None:
+        """By order: what runs here, or waits here for another attempt, is for others to do."""
+        self._executor.revoke(task)
+        self._given_up[task] = None
+        self.changed([task])
+
+    def _stand_by(self) -> None:
+        for task in self._executor.put_off():
+            self.hand_on(task)
+        for task in list(self._granted):
+            epoch, _ = self._granted.pop(task)
+            self._guards.of(self._kind(task)).ended(task, epoch)
+            self.hand_on(task)
+
+    def _may_take(self, kind: str) -> bool:
+        return self._guards.of(kind).may_ask() and not self._standing.held(kind)
 
     def give_up(self) -> bool:
         """Others are about to take over what runs here: stop it. Whether there was anything."""
@@ -147,14 +182,17 @@ class Claims:
         if self._seen_version != self._membership.version:
             self._seen_version = self._membership.version
             self._poison.look(self._membership.in_play(), self.open)
+            self._executor.serve_due()
             for task in list(self.open):
                 self._look(task, self._ledger.state.tasks[task])
         self._take_delegated()
         if not self.enabled:
             return
+        if self._standing.stands_by:
+            self._stand_by()
         held, self._held = self._held, []
         self.changed(held)
-        for kind in [kind for kind in self._barred if self._guards.of(kind).may_ask()]:
+        for kind in [kind for kind in self._barred if self._may_take(kind)]:
             self.changed(self._barred.pop(kind))
         for task in list(self._granted):
             if self._may_start(task):
@@ -170,12 +208,15 @@ class Claims:
             place = self._ready.pop_place()
             task = place[2]
             kind, state = self._kind(task), self._ledger.state.tasks[task]
-            if self._executor.free - self._guards.asking() > 0:
+            out = self._standing.stands_by
+            if self._standing.held(kind) and state.cancel is None:  # one that was called off only gets its outcome
+                self._barred.setdefault(kind, {})[task] = None
+            elif not out and self._executor.free - self._guards.asking() > 0:
                 if self._guards.of(kind).may_ask():
                     self._claim(task, kind)
                 else:
                     self._barred.setdefault(kind, {})[task] = None
-            elif self._kinds[kind].guard != "available" or self._poison.deaths(state):
+            elif self._kinds[kind].guard != "available" or (self._poison.deaths(state) and not out):
                 kept.append(place)  # whoever holds it was granted it; and what may kill its process is not handed round
             elif not self._delegate(task, kind):
                 kept.append(place)
@@ -191,7 +232,8 @@ class Claims:
             self._granted[task] = (epoch, fence)
 
     def _may_start(self, task: str) -> bool:
-        return self._executor.free > 0 and not self._executor.must_wait(self._ledger.state.tasks[task])
+        may = self._standing.begins(self._kind(task)) and self._executor.free > 0
+        return may and not self._executor.must_wait(self._ledger.state.tasks[task])
 
     def _holds(self, task: str, state: TaskState) -> bool:
         return self._guards.of(self._kind(task)).holds(task, state, self._granted[task][0])

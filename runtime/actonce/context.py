@@ -14,7 +14,9 @@ from actonce.inbox import pack_payload, task_id
 from actonce.patience import Patience
 from actonce.performing import Effect
 from actonce.readiness import make_terms
+from actonce.recall import Recall
 from actonce.running import Run
+from actonce.sinks import Stamping
 from actonce.spending import Spending, SyncSpending
 from actonce.stepping import Stepping, call, inside, within
 from actonce.world import RunAsync
@@ -39,6 +41,7 @@ class Context:
         self._posts: dict[str, int] = {}
         self._posting: set[str] = set()
         self._keys: set[str] = set()
+        self._recall = Recall(desk.memory, run, desk.world.wall)
 
     @property
     def task(self) -> str:
@@ -58,6 +61,11 @@ class Context:
         which nobody heard before its replica died had another number.
         """
         return self._run.fence
+
+    @property
+    def memory(self) -> Recall:
+        """What the agent remembers; see `Recall`."""
+        return self._recall
 
     async def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """`fn(*args, **kwargs)`, remembered: a handler that runs again, here or elsewhere, gets the first result.
@@ -193,6 +201,9 @@ class Context:
         if sink not in self._desk.agent.sinks:
             known = ", ".join(sorted(self._desk.agent.sinks)) or "none"
             raise ConfigError(f"agent {self._desk.agent.name!r} has no sink {sink!r}; it has: {known}")
+        there = self._desk.agent.sinks[sink]
+        if isinstance(there, Stamping):
+            body = there.stamped(body, self._desk.world.wall())
         packed = pack_payload("the body", body)
         if key is not None:
             return await self._perform(sink, packed, task_id(self.task, key))
@@ -254,7 +265,8 @@ class Context:
         if key in self._keys:
             raise KeyReused(f"effect {key!r} was already posted by this handler: give each post its own key")
         self._keys.add(key)
-        return await Effect(self._desk, self._run, key, sink, self._desk.agent.sinks[sink], packed).perform()
+        there = self._desk.agent.sinks[sink]
+        return await Effect(self._desk, self._run, key, sink, there, packed, self.patience).perform()
 
 
 class SyncContext:
@@ -277,6 +289,11 @@ class SyncContext:
     def fence(self) -> int:
         """As `Context.fence`."""
         return self._context.fence
+
+    @property
+    def memory(self) -> Recall:
+        """As `Context.memory`."""
+        return self._context.memory
 
     def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As `Context.step`; a plain `fn` runs in this thread, which blocks until the step is remembered."""

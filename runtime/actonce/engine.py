@@ -13,7 +13,9 @@ from collections.abc import Callable
 from actonce.agent import Agent
 from actonce.children import Children
 from actonce.claims import Claims
+from actonce.control import Control
 from actonce.desk import Desk
+from actonce.doubts import Doubts
 from actonce.electorate import Electorate
 from actonce.errors import ActonceError, ReplicaFailed
 from actonce.executor import Executor
@@ -23,8 +25,10 @@ from actonce.guards import Available, Guards
 from actonce.inbox import Inbox, pack_payload
 from actonce.journal import Recovered
 from actonce.ledger import Ledger
+from actonce.listening import Listeners
 from actonce.majority import Majority
 from actonce.membership import Membership
+from actonce.memory import Memory
 from actonce.messages import Announce, Want, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
@@ -32,6 +36,7 @@ from actonce.ownership import Member, View
 from actonce.peers import About
 from actonce.placement import NO_TRAITS, Traits
 from actonce.poison import Poison
+from actonce.polls import Polls
 from actonce.quotas import Quotas
 from actonce.readiness import Terms
 from actonce.reclaim import RECLAIM
@@ -40,6 +45,7 @@ from actonce.running import Gate, Run
 from actonce.scheduler import Scheduler
 from actonce.settings import Settings
 from actonce.settling import Settled
+from actonce.standing import Standing
 from actonce.steps import Steps
 from actonce.views import Views
 from actonce.voting import Voting
@@ -85,6 +91,7 @@ class Engine:
         self.me = Member(name, recovered.incarnation, traits)
         self.notes: deque[tuple[float, str]] = deque(maxlen=NOTES_MAX)
         self.gate = Gate(world.now)
+        self.standing = Standing(name, frozenset(poll.task for poll in agent.polls.values()))
         self._guarded = any(self._needs_grants(kind) for kind in agent.tasks)
         self._on_failed = on_failed
         self._awake = False
@@ -119,22 +126,32 @@ class Engine:
         parts = (world, self.membership, self.gossip, self.gate)
         self.views = Views(*parts, wake=self.wake, note=self.note, fail=self.fail)
         self._recovered = recovered
+        self.damage, self.begins = recovered.damage, recovered.new
+        """What the journal lost before this start, or ""; whether nobody had acted on it yet."""
+        self.views.patient = bool(self.damage)
 
     def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
         world, agent, settings = self.world, self.agent, self.settings
+        self.memory = Memory(self.ledger, self.me.name, self.about.journal)
         self.executor = Executor(
-            *(world, settings, agent, self.me, self.ledger, self.guards, self.poison),
+            *(world, settings, agent, self.me, self.ledger, self.guards, self.poison, self.standing),
             perform=lambda run: perform(self.desk, run),
             when_safe=lambda run, reply: self.outbox.when_safe(run, reply),
+            remember=lambda run: self.memory.write(run.writes, run.task),
             on_free=self.wake,
         )
-        parts = (world, self.ledger, self.membership, self.executor, self.guards, self.poison)
+        parts = (world, self.ledger, self.membership, self.executor, self.guards, self.poison, self.standing)
         self.claims = Claims(*parts, agent.tasks, on_takeover=self._takeover)
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
-        self.inbox = Inbox(world, agent, self.ledger, self.membership)
+        self.inbox = Inbox(world, agent, self.ledger, self.membership, self.standing)
         self.orders = Orders(self.ledger, self.membership, self.inbox)
-        self.scheduler = Scheduler(world, agent, self.ledger, self.membership, self.inbox, self.note)
+        self.doubts = Doubts(self.me.name, self.ledger, self.inbox, self.outbox, self.executor)
+        asking = (self.membership, self.inbox, self.standing)
+        self.scheduler = Scheduler(world, agent, self.ledger, *asking, self.note)
+        acting = (self.gate, self.executor, self.claims, self.inbox, self.standing)
+        self.control = Control(world, settings, agent, self.ledger, self.membership, *acting, self.note)
         self.desk = self._make_desk()
+        self.listeners = Listeners(self.desk, self.me.name, agent.sources if self.about.kinds else {}, self.note)
 
     def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
         return About(
@@ -147,6 +164,7 @@ class Engine:
             self.settings.contact_window_s,
             self.world.process,
             self.me.traits,
+            recovered.replaces,
         )
 
     def _make_guards(self, journal: str, roster: tuple[str, ...]) -> Guards:
@@ -165,8 +183,10 @@ class Engine:
 
     def _make_desk(self) -> Desk:
         steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
-        acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas)
-        return Desk(self.world, self.settings, self.agent, self.gate, *acting)
+        acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas, self.memory, self.doubts)
+        parts = (self.world, self.agent, self.ledger, self.membership)
+        polls = Polls(*parts, self.inbox, self.outbox, self.executor, self.standing)
+        return Desk(self.world, self.settings, self.agent, self.gate, *acting, polls)
 
     def _make_quotas(self, journal: str) -> Quotas:
         world, agent, membership = self.world, self.agent, self.membership
@@ -206,6 +226,8 @@ class Engine:
         Raises:
             ActonceError: the journal's content does not pass the document's checks.
         """
+        if self.damage:
+            self.note(f"{self.damage}: acts once it has read all from a replica that remembers")
         try:
             self.ledger.recover(self._recovered.updates)
         except CrdtError as error:
@@ -213,6 +235,7 @@ class Engine:
         if self._guarded:
             self.gossip.tell_kept(self.ledger.state_vector())
         self.electorate.recovered()
+        self.control.changed()
         self.voting.changed(list(self.ledger.state.tasks))
         self.claims.changed(list(self.ledger.state.tasks))
         self.quotas.recover()
@@ -222,6 +245,7 @@ class Engine:
     def stop(self) -> None:
         """Stop acting for good, and say so. What is written still reaches the disk and the links."""
         self.gate.shut = True
+        self.listeners.stop()
         self.poison.leaving(self.claims.open)
         self.quotas.part()
         if self.executor.idle:
@@ -231,6 +255,7 @@ class Engine:
     def drain(self, idle: Callable[[], None]) -> None:
         """Take no new work, and call `idle` when what runs here has ended. Others take over what waits."""
         self.claims.enabled = False
+        self.listeners.stop()
         self.executor.leave()
         self.fenced.leave()
         # Others may claim once they hear of it; so they must have heard before of what we claimed.
@@ -259,6 +284,7 @@ class Engine:
     def fail(self, error: ActonceError) -> None:
         """Stop acting on an error of our own."""
         self.gate.shut = True
+        self.listeners.stop()
         self.quotas.close()
         self._on_failed(error)
 
@@ -296,13 +322,16 @@ class Engine:
         self.majority.tick()
         self.fenced.tick()
         self.executor.refresh()
+        self.control.pump()
         if self.world.now() < self.gate.until:
             if not self.membership.vouches:
                 self.membership.vouches = True
                 self.gossip.announce()
             self.scheduler.look()
+            self.desk.polls.look()
             self.claims.pump()
         if self.membership.settled_durably:
+            self.listeners.begin()
             settled, self._wait_settled = self._wait_settled, []
             for reply in settled:
                 reply()
@@ -312,6 +341,8 @@ class Engine:
     # What the parts report
 
     def _changed(self, keys: list[str]) -> None:
+        if any(key in self.ledger.state.controls for key in keys):
+            self.control.changed()
         if any(key in self.ledger.state.rosters for key in keys):
             self.electorate.changed()
         self.voting.changed(keys)
@@ -319,6 +350,7 @@ class Engine:
         self.majority.changed(keys)
         self.inbox.changed(keys)
         self.quotas.changed(keys)
+        self.doubts.changed()
         self.wake()
 
     def _integrated(self, clients: tuple[int, ...]) -> None:

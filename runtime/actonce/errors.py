@@ -6,9 +6,13 @@
     ├── UnknownKind            no handler is registered for this kind of task
     ├── PayloadInvalid         the payload, effect body or result is not JSON-like
     ├── PayloadTooLarge        ... or has more bytes than the limit that the message names
+    ├── PollInvalid            a polled source returned what cannot be taken in
     ├── KeyReused              one key, two different payloads or effect bodies
     ├── NotSettled             this replica may not act or accept yet; it said why
     ├── NoSuchTask             no task of this id is known here
+    ├── NoSuchTarget           an order for a kind or a replica that nobody has heard of
+    ├── Draining               new tasks are refused, by order
+    ├── NotConfirmed           an emergency stop that not everybody has confirmed so far
     ├── WrongState             the task is not in a state in which this can be done with it
     ├── TaskFailed             the task ended without a result: its last error
     ├── StepsChanged           the steps that are remembered of a task do not fit its handler any more
@@ -27,8 +31,10 @@
         ├── JournalInUse       another process holds it
         ├── JournalForeign     it belongs to another agent or replica
         ├── JournalTooNew      a later version of Actonce wrote it
+        ├── JournalTooOld      an earlier version wrote it, in a format that this one does not read
         ├── JournalDamaged     its content is not what was written
         ├── JournalUnreadable  permissions, not a journal, a read-only disk
+        ├── ExportRefused      a file to import is damaged, of another agent or of another version
         └── JournalFailed      a write failed; nothing after it was kept or acknowledged
 
 Errors of other libraries are translated once, at the edge, and never cross it. Errors of the document and of the
@@ -62,8 +68,20 @@ class PayloadTooLarge(ActonceError):
     """A payload, an effect body or a result has more bytes than its limit, which the message names."""
 
 
+class PollInvalid(ActonceError):
+    """A polled source did not answer, or returned what cannot be taken in."""
+
+
 class KeyReused(ActonceError):
     """A task key, or the key of an effect within its task, was used before with other content."""
+
+
+class MemoryInvalid(ActonceError):
+    """A name or a value cannot be remembered. The message says why."""
+
+
+class MemoryFull(ActonceError):
+    """A limit of the memory would be passed, which the message names. Nothing was written."""
 
 
 class NotSettled(ActonceError):
@@ -72,6 +90,25 @@ class NotSettled(ActonceError):
 
 class NoSuchTask(ActonceError):
     """No task of this id is known to this replica."""
+
+
+class NoSuchTarget(ActonceError):
+    """An order for a kind of task, or a replica, that nobody has heard of. The message lists those that there are."""
+
+
+class Draining(ActonceError):
+    """New tasks are refused, because somebody ordered to drain the agent or this kind of task."""
+
+
+class NotConfirmed(ActonceError):
+    """An emergency stop that not every replica in play has confirmed within the time limit. The order stands.
+
+    `missing` has the names of those that have not; the message says why.
+    """
+
+    def __init__(self, reason: str, missing: tuple[str, ...]) -> None:
+        super().__init__(reason)
+        self.missing = missing
 
 
 class WrongState(ActonceError):
@@ -160,12 +197,25 @@ class JournalTooNew(JournalError):
     """The journal was written by a later version of Actonce."""
 
 
+class JournalTooOld(JournalError):
+    """The journal was written by an earlier version of Actonce, in a format that this one does not read."""
+
+
 class JournalDamaged(JournalError):
     """The content of the journal is not what was once written. Names the first bad row, and says what to do."""
+
+    def __init__(self, message: str, what: str) -> None:
+        super().__init__(message)
+        self.what = what
+        """What is damaged, without the advice."""
 
 
 class JournalUnreadable(JournalError):
     """The journal cannot be read or written here: permissions, not a journal, a read-only disk."""
+
+
+class ExportRefused(JournalError):
+    """A file to import is no export, is damaged, or is of another agent or version. Nothing changed."""
 
 
 class JournalFailed(JournalError):

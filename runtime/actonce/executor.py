@@ -13,6 +13,7 @@ from actonce.poison import DEATHS_MAX, Poison, must_be_apart
 from actonce.readiness import failed_before
 from actonce.running import Run
 from actonce.settings import Settings
+from actonce.standing import Standing
 from actonce.world import Cancel, World
 from actonce_crdt import Done, TaskState, Try, pack_value
 
@@ -44,24 +45,29 @@ class Executor:
         ledger: Ledger,
         guards: Guards,
         poison: Poison,
+        standing: Standing,
         *,
         perform: Callable[[Run], Cancel],
         when_safe: Callable[[Run, Callable[[], None]], None],
+        remember: Callable[[Run], object],
         on_free: Callable[[], None],
     ) -> None:
         """
         Args:
             perform: starts a run over at the hands; `finished` is called back on the engine.
             when_safe: calls back once all that we wrote is on disk and read by every member in play.
+            remember: writes what a successful run wrote to memory.
             on_free: a slot came free.
         """
         self._world, self._settings, self._agent, self._me, self._ledger = world, settings, agent, me, ledger
-        self._guards, self._poison, self._perform = guards, poison, perform
-        self._when_safe, self._on_free = when_safe, on_free
+        self._guards, self._poison, self._standing, self._perform = guards, poison, standing, perform
+        self._when_safe, self._remember, self._on_free = when_safe, remember, on_free
         self.running: dict[str, Run] = {}
         self._retries: dict[str, tuple[Run, Cancel]] = {}
         self._due: dict[str, Run] = {}
-        """Retries whose time has come while no slot was free."""
+        """Retries whose time has come while no slot was free, and what may not go on for the moment, by order."""
+        self._interrupted: set[Run] = set()
+        """Being cancelled, by order: they begin again when they may."""
         self._parked: set[Run] = set()
         """Runs that wait for other tasks: they hold no slot."""
         self._unparking: list[tuple[Run, Callable[[], None]]] = []
@@ -168,13 +174,44 @@ class Executor:
             elif how.again:
                 pass  # whoever takes it over starts over
             elif how.result is not None or how.final or run.attempt >= run.last_attempt:
+                if how.result is not None:
+                    self._remember(run)  # in the same turn, hence in the same update, as the outcome
                 self._write_done(run.task, run.epoch, how)
             else:
                 self._retry(run, how.error)
+        elif run in self._interrupted and not self._leaving:
+            self._due[run.task] = run
+        self._interrupted.discard(run)
         self._serve_parked()
-        if self._due and self.free:  # before any new claim
-            self._again(next(iter(self._due.values())))
+        self.serve_due()  # before any new claim
         self._on_free()
+
+    def serve_due(self) -> None:
+        """Begin what waits for a slot, or waited for an order to be undone."""
+        for run in list(self._due.values()):
+            if not self.free:
+                break
+            if self._standing.begins(run.spec.kind):
+                self._again(run)
+
+    def interrupt(self, run: Run) -> None:
+        """By order: its handler is cancelled, none of its effects leaves. It keeps its claim, and begins again later.
+
+        So what it intended and did not send is not in doubt then: nobody else can have sent it.
+        """
+        run.revoked = True
+        self._interrupted.add(run)
+        self._poison.waiting(run.task)  # if our process ends meanwhile, that is no fault of the task
+        if run.job is not None:
+            run.job.cancel()
+
+    def put_off(self) -> list[str]:
+        """The tasks that wait here for another attempt, and those that never end; they do so no longer."""
+        endless = [task for task, run in self.running.items() if run.spec.poll is not None and not run.revoked]
+        tasks = [*self._retries, *self._due, *endless]
+        for task in tasks:
+            self.revoke(task)
+        return tasks
 
     def revoke_all(self) -> list[str]:
         """Stop everything. The tasks that ran, or waited for another attempt."""
@@ -191,7 +228,8 @@ class Executor:
             waiting = retry[0]
             retry[1].cancel()
         run = self.running.get(task)
-        if run is not None and not run.revoked:
+        if run is not None and (not run.revoked or run in self._interrupted):
+            self._interrupted.discard(run)
             run.revoked = True
             if run.job is not None:
                 run.job.cancel()
@@ -219,6 +257,8 @@ class Executor:
     def leave(self) -> None:
         """No further attempts here: whoever takes the tasks over will make them."""
         self._leaving = True
+        for task in [task for task, run in self.running.items() if run.spec.poll is not None]:
+            self.revoke(task)  # it would never end
         for _, retry in self._retries.values():
             retry.cancel()
         self._retries.clear()
@@ -240,7 +280,7 @@ class Executor:
         self._due.pop(run.task, None)
         if not holds:
             return
-        if self.free:
+        if self.free and self._standing.begins(run.spec.kind):
             self.start(run.task, run.epoch, run.fence)
         else:
             self._due[run.task] = run

@@ -95,7 +95,7 @@ class Gossip:
             return f"name taken: another live replica is called {peer.name!r}"
         line = self.lines.get(peer.name)
         known = self._membership.peers.get(peer.name)
-        if known is not None and known.about is not None and known.about.journal != about.journal:
+        if known is not None and known.about is not None and not about.follows(known.about):
             view = self._membership.view
             if line is not None or known.member in view.members | view.lingering:
                 return f"name taken: a replica called {peer.name!r} with another journal is live, or was a moment ago"

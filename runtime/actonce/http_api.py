@@ -15,29 +15,39 @@ from typing import Any
 
 import anyio
 
-from actonce import election_report, quota_report, reporting
+from actonce import control_report, effect_report, election_report, heal, http_memory, quota_report, reporting
+from actonce.control import Ordered
+from actonce.doubts import ANSWERS
 from actonce.engine import Engine
 from actonce.errors import (
     ActonceError,
+    Draining,
     KeyReused,
+    MemoryFull,
+    MemoryInvalid,
+    NoSuchTarget,
     NoSuchTask,
     PayloadInvalid,
+    PayloadTooLarge,
     RosterRefused,
     UnknownKind,
     WrongState,
 )
 from actonce.inbox import Submitted, pack_payload
 from actonce.readiness import make_terms
-from actonce_crdt import Done, unpack_value
+from actonce.webhooks import EventRefused, hook_token, read_event
+from actonce_crdt import Done, Switch, unpack_value
 from actonce_transports import HttpRequest, HttpResponse
 
 ROWS_DEFAULT = 100
 ROWS_MAX = 10_000
 RESULT_WAIT_S_MAX = 60.0
 ROSTER_WAIT_S = 10.0
+HOOK = "/hook/"
 PAGES = (
-    "GET /status, /tasks, /posts, /schedules, /quota, /explain/TASK, /result/TASK, /roster, /healthz, /readyz; "
-    "POST /submit, /cancel/TASK, /retry/TASK, /drop/TASK, /roster, /quota/found"
+    "GET /status, /tasks, /dead, /posts, /doubts, /schedules, /quota, /memory, /memory/NAME, /explain/TASK, "
+    "/result/TASK, /roster, /control, /report, /healthz, /readyz; POST /submit, /hook/PATH, /cancel/TASK, "
+    "/retry/TASK, /drop/TASK, /doubts/EFFECT, /memory/NAME, /roster, /control, /quota/found"
 )
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -50,12 +60,14 @@ def http_token(secret: bytes) -> str:
 class HttpApi:
     """Answers plain HTTP requests for one engine.
 
-    With a secret every request but the health checks needs `Authorization: Bearer <http_token>`. Without one only
+    With a secret every request but the health checks needs `Authorization: Bearer <http_token>`; for a webhook its own
+    token (`webhooks.hook_token`) does as well. Without one only
     programs on this host can connect; a browser is kept out by the Host header and the content type.
     """
 
     def __init__(self, engine: Engine, secret: bytes | None = None) -> None:
         self._engine = engine
+        self._secret = secret
         self._token = http_token(secret) if secret is not None else None
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -76,6 +88,13 @@ class HttpApi:
                 return _answer(200, reporting.schedules(self._engine))
             case "GET", ["posts"]:
                 return _answer(200, reporting.posts(self._engine, _limit(request)))
+            case "GET", ["dead"]:
+                return _answer(200, effect_report.dead(self._engine, _limit(request)))
+            case "GET", ["doubts"]:
+                settled = request.query.get("all", "0") not in ("", "0")
+                return _answer(200, effect_report.doubts(self._engine, _limit(request), settled=settled))
+            case "POST", ["doubts", effect]:
+                return await self._resolve(request, effect)
             case "GET", ["quota"]:
                 return _answer(200, quota_report.quotas(self._engine))
             case "GET", ["explain", task]:
@@ -85,10 +104,24 @@ class HttpApi:
                 return await self._result(task, request.query.get("wait", "0"))
             case "GET", ["roster"]:
                 return _answer(200, election_report.roster_facts(self._engine))
+            case "GET", ["memory", *name]:
+                return _answer(*http_memory.look(self._engine, "".join(name), request.query, _limit(request)))
+            case "POST", ["memory", name]:
+                return await self._remember(request, name)
+            case "GET", ["report"]:
+                return _answer(200, heal.report(self._engine.ledger.state))
+            case "GET", ["control"]:
+                return _answer(200, control_report.orders(self._engine))
+            case "POST", ["control"]:
+                return await self._control(request)
             case "POST", ["quota", "found"]:
                 return self._found(request)
             case "POST", ["submit"]:
                 return await self._submit(request)
+            case "POST", ["hook", path]:
+                return await self._hook(request, path)
+            case "GET", ["hook", _]:
+                return _error(405, "a webhook takes POST")
             case "POST", ["roster"]:
                 return await self._change_roster(request)
             case "POST", ["cancel" | "retry" | "drop" as order, task]:
@@ -102,8 +135,10 @@ class HttpApi:
 
     def _refuse(self, request: HttpRequest) -> HttpResponse | None:
         if self._token is not None:
-            given = request.headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            given, tokens = request.headers.get("authorization", "").encode(), [self._token]
+            if request.path.startswith(HOOK) and self._secret is not None:
+                tokens.append(hook_token(self._secret, request.path.removeprefix(HOOK)))
+            if not any(hmac.compare_digest(given, f"Bearer {token}".encode()) for token in tokens):
                 return _error(401, "this mesh has a secret: send its token (actonce does so with --secret-file)")
             return None
         host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
@@ -142,6 +177,30 @@ class HttpApi:
             return _error(422, str(error))
         except UnknownKind as error:
             return _error(404, str(error))
+        except Draining as error:
+            return _error(503, str(error))
+        except ActonceError as error:
+            return _error(400, str(error))
+        return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
+
+    async def _hook(self, request: HttpRequest, path: str) -> HttpResponse:
+        """An event for a webhook; answered once its task is safe, so that the sender need not repeat it."""
+        hook, limit_s = self._engine.agent.webhooks.get(path), self._engine.settings.submit_timeout_s
+        if hook is None:
+            known = ", ".join(sorted(self._engine.agent.webhooks)) or "none"
+            return _error(404, f"the agent has no webhook {path!r}; it has: {known}")
+        try:
+            key, event = read_event(hook, request.headers, request.body)
+            submit = partial(self._engine.inbox.submit, hook.kind, pack_payload("the event", event), key)
+            submitted: Submitted = await _wait(partial(submit, first_counts=True), limit_s)
+        except EventRefused as error:
+            return _error(error.status, str(error))
+        except TimeoutError:
+            return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: send it again")
+        except Draining as error:
+            return _error(503, str(error))
+        except PayloadTooLarge as error:
+            return _error(413, str(error))
         except ActonceError as error:
             return _error(400, str(error))
         return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})
@@ -168,20 +227,74 @@ class HttpApi:
             return _error(400, f"the body is not JSON: {error}")
         return _error(409, refusal) if refusal is not None else _answer(200, election_report.roster_facts(self._engine))
 
+    async def _remember(self, request: HttpRequest, name: str) -> HttpResponse:
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        limit_s = self._engine.settings.submit_timeout_s
+        try:
+            word: str = await _wait(partial(http_memory.order, self._engine, name, request.body), limit_s)
+        except TimeoutError:
+            return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: look, and tell it again")
+        except (MemoryInvalid, MemoryFull) as error:
+            return _error(400, str(error))
+        return _answer(200, {"name": name, "state": word})
+
     async def _order(self, request: HttpRequest, order: str, task: str) -> HttpResponse:
         if not request.headers.get("content-type", "").startswith("application/json"):
             return _error(415, "send Content-Type: application/json")
-        orders, limit_s = self._engine.orders, self._engine.settings.submit_timeout_s
+        orders = self._engine.orders
         calls = {"cancel": orders.cancel, "retry": orders.retry, "drop": orders.drop}
+        return await self._ordered(partial(calls[order], task), lambda state: {"task": task, "state": state})
+
+    async def _resolve(self, request: HttpRequest, effect: str) -> HttpResponse:
+        """`{"answer": "posted" | "resend" | "skip"}`."""
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
         try:
-            state: str = await _wait(partial(calls[order], task), limit_s)
+            answer = json.loads(request.body)["answer"]
+        except (ValueError, RecursionError, LookupError, TypeError):
+            answer = None
+        if not isinstance(answer, str) or answer not in ANSWERS:
+            return _error(400, f'the body is {{"answer": one of {", ".join(ANSWERS)}}}')
+        call = partial(self._engine.doubts.resolve, effect, answer)
+        return await self._ordered(call, lambda word: {"effect": effect, "answer": word})
+
+    async def _ordered(
+        self, call: Callable[[Callable[[str], None]], None], told: Callable[[str], dict[str, str]]
+    ) -> HttpResponse:
+        limit_s = self._engine.settings.submit_timeout_s
+        try:
+            word: str = await _wait(call, limit_s)
         except TimeoutError:
             return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: order it again")
         except NoSuchTask as error:
             return _error(404, str(error))
         except WrongState as error:
             return _error(409, str(error))
-        return _answer(200, {"task": task, "state": state})
+        return _answer(200, told(word))
+
+    async def _control(self, request: HttpRequest) -> HttpResponse:
+        """`{"mode": ..., "kind" or "replica": ..., "reason": ...}`. A halt is answered once all have confirmed it, or
+        with 504 and the names of those that have not; the order stands either way."""
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return _error(415, "send Content-Type: application/json")
+        control, given = self._engine.control, list[Switch]()
+        try:
+            target, mode, reason, limit_s = control_report.parse(request.body)
+
+            def order(reply: Callable[[Ordered], None]) -> None:
+                given.append(control.order(target, mode, reason, reply))
+
+            ordered: Ordered = await _wait(order, limit_s)
+        except TimeoutError:
+            progress = control.progress(given[0], target)
+            facts = control_report.answer(self._engine, progress)
+            return _answer(504, {"error": control_report.unconfirmed(progress, limit_s), **facts})
+        except NoSuchTarget as error:
+            return _error(404, str(error))
+        except ActonceError as error:
+            return _error(400, str(error))
+        return _answer(200, control_report.answer(self._engine, ordered))
 
     async def _result(self, task: str, wait: str) -> HttpResponse:
         try:

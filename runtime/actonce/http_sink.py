@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -31,6 +31,7 @@ RECEIPT_BYTES_MAX = 65_536
 RETRY_AFTER_S_MAX = 86_400.0
 """A sink that asks for a longer wait is asked again after this one."""
 
+T = TypeVar("T")
 Answer = tuple[int, httpx.Headers, bytes]
 """Status, headers, and as much of the content as is read."""
 
@@ -133,22 +134,13 @@ class HttpSink:
             await client.aclose()
 
     async def _send(self, sending: Sending, headers: dict[str, str], content: bytes) -> Answer:
-        try:
-            return await self._attempt(self._one_client(), sending, headers, content)
-        except httpx.TransportError:
-            # A kept connection may have died unseen. A second try is no double if at most headers can have left.
-            if sending.body_began or not sending.reused:
-                raise
-        async with self._new_client() as fresh:
-            return await self._attempt(fresh, sending, headers, content)
+        async def attempt(client: httpx.AsyncClient) -> Answer:
+            extensions = {"trace": sending.trace}
+            request = client.stream("POST", self.url, headers=headers, content=content, extensions=extensions)
+            async with request as response:
+                return response.status_code, response.headers, await limited(response)
 
-    async def _attempt(
-        self, client: httpx.AsyncClient, sending: Sending, headers: dict[str, str], content: bytes
-    ) -> Answer:
-        sending.reused = True
-        extensions = {"trace": sending.trace}
-        async with client.stream("POST", self.url, headers=headers, content=content, extensions=extensions) as response:
-            return response.status_code, response.headers, await limited(response)
+        return await sending.sent(self._one_client(), self._new_client, attempt)
 
     def _wire_key(self, key: str) -> str:
         """One to one, of characters that survive a header: a bare value would lose the blanks at its ends."""
@@ -171,10 +163,28 @@ class Sending:
         self.reused = True
         self.body_began = False
 
+    async def sent(
+        self,
+        kept: httpx.AsyncClient,
+        new_client: Callable[[], httpx.AsyncClient],
+        attempt: Callable[[httpx.AsyncClient], Awaitable[T]],
+    ) -> T:
+        """What `attempt` returns, which makes one request with our `trace`."""
+        try:
+            self.reused = True
+            return await attempt(kept)
+        except httpx.TransportError:
+            # A kept connection may have died unseen. A second try is no double if at most headers can have left.
+            if self.body_began or not self.reused:
+                raise
+        self.reused = True
+        async with new_client() as fresh:
+            return await attempt(fresh)
+
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         if event == "connection.connect_tcp.started":
             self.reused = False
-        elif event in (HEADERS_BEGIN, BODY_BEGINS) and info["request"].method == b"POST":
+        elif event in (HEADERS_BEGIN, BODY_BEGINS) and info["request"].method in (b"POST", b"PUT"):
             self._gate()
             self.body_began = event == BODY_BEGINS
 

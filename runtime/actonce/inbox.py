@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actonce.agent import Agent
-from actonce.errors import KeyReused, PayloadInvalid, PayloadTooLarge, UnknownKind
+from actonce.errors import Draining, KeyReused, PayloadInvalid, PayloadTooLarge, UnknownKind
 from actonce.ledger import Ledger
 from actonce.membership import Membership
 from actonce.placement import Way
 from actonce.readiness import Terms
 from actonce.settings import KEY_BYTES_MAX, PAYLOAD_BYTES_MAX
+from actonce.standing import Standing
 from actonce.world import World
 from actonce_crdt import Done, Json, Task, ValueInvalid, pack_value
 
@@ -61,7 +62,10 @@ def task_id(kind: str, key: object) -> str:
 class Inbox:
     """Submissions that wait to be safe, and callers that wait for outcomes."""
 
-    def __init__(self, world: World, agent: Agent, ledger: Ledger, membership: Membership) -> None:
+    def __init__(
+        self, world: World, agent: Agent, ledger: Ledger, membership: Membership, standing: Standing
+    ) -> None:
+        self._standing = standing
         self._world, self._agent, self._ledger, self._membership = world, agent, ledger, membership
         self._pending: list[tuple[int, Submitted, Callable[[Submitted], None]]] = []
         self._waiting: dict[str, list[Callable[[Done], None]]] = {}
@@ -73,29 +77,34 @@ class Inbox:
         key: str | None,
         reply: Callable[[Submitted], None],
         terms: Terms | None = None,
+        *,
+        first_counts: bool = False,
     ) -> None:
         """Take a task; `reply` comes when it is safe, which may be never: the caller brings a time limit.
 
-        The terms of the first submission count.
+        The terms of the first submission count; with `first_counts` its payload as well.
 
         Raises:
             UnknownKind: no handler of this agent has it.
-            KeyReused: the key was used with another payload.
+            KeyReused: the key was used with another payload, and not `first_counts`.
             PayloadInvalid: the key cannot be one.
+            Draining: new tasks of this kind are refused, by order.
         """
-        if kind not in self._agent.tasks:
-            kinds = ", ".join(sorted(self._agent.tasks)) or "none"
+        if kind not in self._agent.tasks or self._agent.tasks[kind].poll is not None:
+            kinds = ", ".join(sorted(name for name, spec in self._agent.tasks.items() if spec.poll is None)) or "none"
             raise UnknownKind(f"agent {self._agent.name!r} has no handler for {kind!r}; it has: {kinds}")
         task = task_id(kind, key if key is not None else self._world.new_id())
         if self._agent.tasks[kind].placement.way is Way.LOCAL:
             task = f"{task}@{self._membership.me.name}"
         known_task = self._ledger.state.tasks.get(task)
         if known_task is not None and known_task.task is not None:
-            if known_task.task.payload != payload:
+            if known_task.task.payload != payload and not first_counts:
                 raise KeyReused(f"key {key!r} was used before with another payload for {kind!r}")
             # Perhaps from a peer, and on its way to our disk: wait for all that is queued there.
             known = Submitted(task, new=False)
             self._world.journal.append([], lambda: self._wait(self._ledger.next_clock, known, reply))
+        elif not self._standing.takes_in(kind):
+            raise Draining(f"{kind} takes no new tasks: somebody ordered to drain; submit it after `actonce resume`")
         else:
             self._wait(self.add(task, kind, payload, terms or Terms()), Submitted(task, new=True), reply)
 

@@ -12,6 +12,7 @@ from actonce.desk import Desk
 from actonce.errors import ActonceError, PayloadInvalid, PayloadTooLarge, StepsChanged
 from actonce.executor import Finished, printable
 from actonce.inbox import pack_payload
+from actonce.polling import poll_forever
 from actonce.running import Run
 from actonce_crdt import Json, unpack_value
 
@@ -57,6 +58,8 @@ async def _call(desk: Desk, run: Run, scope: anyio.CancelScope) -> Json:
     context, payload = Context(desk, run), unpack_value(run.payload)
     context.patience.scope = scope
     value: Json
+    if run.spec.poll is not None:
+        return await poll_forever(desk, run, run.spec.poll)
     if run.spec.is_async:
         value = await run.spec.handler(context, payload)
         return value

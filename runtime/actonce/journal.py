@@ -44,7 +44,12 @@ class Recovered:
     """In order of appending."""
     view: bytes | None
     new: bool
-    """Nothing is in it: it was just made, or its replica ended before it had settled."""
+    """Nobody has acted on it yet: it was just made, or imported, or its replica ended before it had settled."""
+    damage: str = ""
+    """What was lost, for people, when this journal was made in place of a damaged one and has no view yet. Then `view`
+    is None and `new` False: only others can say what was forgotten."""
+    replaces: str = ""
+    """Id of the journal that this one was made in place of, under its lock; "" where there is none, or nobody knows."""
 
 
 class Journal(Protocol):

@@ -6,6 +6,9 @@ intent means that it surely did not happen. (Writing the intent on every member'
 save a round trip; but a killed process can lose what its socket still held, and then every task of a dead replica
 would have to be treated as a doubt.)
 
+An effect that was sent, perhaps, may be sent again on a word: that of a person, or of the sink, which refused it. Then
+that is written down first, as an intent is, so that whoever takes over does not take an old word for an answer.
+
 Not promised: once in the world. Between "the sink did it" and "we know it" there is a gap that no protocol closes;
 `performing` asks the sink, or follows the rule of the kind, and what is left is listed.
 """
@@ -16,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from actonce.errors import GateClosed, KeyReused
+from actonce.errors import GateClosed
 from actonce.guards import Guards
 from actonce.ledger import Ledger
 from actonce.membership import Membership
@@ -37,6 +40,8 @@ class Publish:
     """The intent is safe: publish this body."""
 
     body: bytes
+    settled: str | None = None
+    """How the doubt ends, if this settles one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +90,46 @@ class Outbox:
         """(effect, epoch) -> publishes of this process whose outcome is not known."""
         self._adopted: dict[tuple[str, int], int] = {}
         """(effect, epoch) -> clock of our copy of somebody else's intent."""
+        self._words: dict[tuple[str, int], str | None] = {}
+        """(effect, epoch) -> how the doubt ends that we send again, on a word, once the sink has done it."""
 
     def prepare(self, run: Run, key: str, sink: str, body: bytes, reply: Callable[[Plan], None]) -> None:
         """What to do about this effect; `reply` comes when it may be done."""
         effect = self._ledger.state.effects.get(key)
+        word = effect.doubt.settled if effect is not None and effect.doubt is not None else None
         if run.revoked:
             reply(Refuse(GateClosed(f"task {run.task!r} was taken over")))
         elif effect is not None and effect.receipt is not None:
             reply(Replay(effect.receipt.receipt))
-        elif effect is not None and effect.doubt is not None and effect.doubt.settled == "skipped":
+        elif word in ("skipped", "posted"):
             reply(Replay(None))
         elif effect is None or effect.intent is None:
             self._intend(run, key, sink, body, reply)
-        elif not self._is_own(run, effect.intent):
+        elif word == "resend" or (word == "refused" and self._is_last_word(run, effect)):
+            self._send_again(run, key, effect, "resent" if word == "resend" else None, reply)
+        elif word == "sending" and self._is_ours(run, effect.doubt) and self._tried[key, run.epoch] <= 0:
+            known = Publish(effect.intent.body, self._words.get((key, run.epoch)))
+            self._wait(_Pending(self._ledger.next_clock, run, known, reply))
+        elif not self._is_ours(run, effect.intent):
             self._adopt(run, key, effect.intent, reply)
-        elif self._tried[key, run.epoch] <= 0 and self._unknown_since(run) is None:
-            self._again(run, key, effect.intent, body, reply)
+        elif word is None and self._tried[key, run.epoch] <= 0 and self._unknown_since(run) is None:
+            # Surely not published so far: refused by the sink, or by the gate.
+            self._wait(_Pending(self._ledger.next_clock, run, Publish(effect.intent.body), reply))
         else:
             self._wait(_Pending(self._ledger.next_clock, run, self._settle(run, effect.intent), reply))
 
-    def _is_own(self, run: Run, intent: Intent) -> bool:
-        return intent.author == self._membership.me.name and intent.epoch == run.epoch
+    def _is_ours(self, run: Run, record: Intent | Doubt | None) -> bool:
+        """Whether this run wrote it."""
+        return record is not None and (record.author, record.epoch) == (self._membership.me.name, run.epoch)
+
+    def _is_last_word(self, run: Run, effect: EffectState) -> bool:
+        """Whether nobody but this run can have sent it since the sink refused it: only another side of a cut could."""
+        assert effect.doubt is not None
+        since, mine = effect.doubt.epoch, (self._membership.me.name, run.epoch)
+        intents = [one for one in self._ledger.state.history(run.task) if isinstance(one, Intent)]
+        return not any(
+            one.key == effect.doubt.key and one.epoch > since and (one.author, one.epoch) != mine for one in intents
+        )
 
     def _intend(self, run: Run, key: str, sink: str, body: bytes, reply: Callable[[Plan], None]) -> None:
         """Only under fresh contact: an intent of a replica that slept would be a doubt to whoever has its task now."""
@@ -122,22 +146,33 @@ class Outbox:
         if not self._gate.is_open(run):
             reply(Refuse(GateClosed("contact with the other replicas is stale")))
             return
+        self._wait(_Pending(self._copy(run, key, intent), run, self._settle(run, intent), reply))
+
+    def _copy(self, run: Run, key: str, intent: Intent) -> int:
         clock = self._adopted.get((key, run.epoch))
         if clock is None:
             copy = replace(intent, stamp=self._ledger.stamp(), author=self._membership.me.name, epoch=run.epoch)
             clock = self._adopted[key, run.epoch] = self._ledger.write(copy)
-        self._wait(_Pending(clock, run, self._settle(run, intent), reply))
+        return clock
 
-    def _again(self, run: Run, key: str, intent: Intent, body: bytes, reply: Callable[[Plan], None]) -> None:
-        """Ours, under this claim, and surely not published so far: refused by the sink, or by the gate."""
-        if intent.body != body:
-            reply(Refuse(KeyReused(f"effect {key!r} was posted before with another body in the same attempt")))
-        else:
-            self._wait(_Pending(self._ledger.next_clock, run, Publish(intent.body), reply))
+    def _send_again(
+        self, run: Run, key: str, effect: EffectState, settled: str | None, reply: Callable[[Plan], None]
+    ) -> None:
+        """On a word that holds for one sending: from here on it is in doubt anew, until its outcome is known."""
+        if not self._gate.is_open(run):
+            reply(Refuse(GateClosed("contact with the other replicas is stale")))
+            return
+        assert effect.intent is not None
+        if not self._is_ours(run, effect.intent):
+            self._copy(run, key, effect.intent)
+        self._tried[key, run.epoch], self._words[key, run.epoch] = 0, settled
+        clock = self._doubt(run, key, "sending", again=1)
+        self._wait(_Pending(clock, run, Publish(effect.intent.body, settled), reply))
 
     def _settle(self, run: Run, intent: Intent) -> Settle:
         """The one thing that is certain: nobody else acts on the task since we claimed it."""
-        quiet_from = self._now() if self._is_own(run, intent) else run.claimed_at
+        sent = self._is_ours(run, intent) or self._tried[intent.key, run.epoch] > 0
+        quiet_from = self._now() if sent else run.claimed_at
         intended_s, since_s = (intent.stamp >> 16) / 1000, self._unknown_since(run)
         return Settle(intent.body, intended_s if since_s is None else min(intended_s, since_s), quiet_from)
 
@@ -168,12 +203,28 @@ class Outbox:
         self._doubt(run, key, "skipped")
         self._ledger.when_durable(reply)
 
-    def _forget(self, run: Run, key: str) -> None:
-        del self._tried[key, run.epoch]
-        self._adopted.pop((key, run.epoch), None)
+    def given_up(self, run: Run, key: str, *, in_doubt: bool, reply: Callable[[], None]) -> None:
+        """No further try in this attempt of the handler. If nothing of it is in doubt, it was surely not done."""
+        self._doubt(run, key, "open" if in_doubt or self._tried[key, run.epoch] > 0 else "refused")
+        self._ledger.when_durable(reply)
 
-    def _doubt(self, run: Run, key: str, settled: str) -> None:
-        self._ledger.write(Doubt(key, self._ledger.stamp(), self._membership.me.name, run.epoch, settled))
+    def opened(self, run: Run, key: str) -> None:
+        """Neither the sink nor a rule settles it: a person is asked."""
+        if not is_open(self._ledger.state.effects[key]):
+            self._doubt(run, key, "open")
+
+    def _forget(self, run: Run, key: str) -> None:
+        for kept in (self._tried, self._adopted, self._words):
+            kept.pop((key, run.epoch), None)
+
+    def _doubt(self, run: Run, key: str, settled: str, again: int = 0) -> int:
+        """A word of the present round, or the first of the next one."""
+        known = self._ledger.state.effects[key].doubt
+        if settled == "open" and known is not None and known.settled == "refused":
+            again = 1  # the refusal was of one side of a cut only
+        count = (known.round if known is not None else 0) + again
+        me, stamp = self._membership.me.name, self._ledger.stamp()
+        return self._ledger.write(Doubt(key, stamp, me, run.epoch, settled, count))
 
     def when_open(self, run: Run, reply: Callable[[], None]) -> None:
         """Reply when the gate is open for this run, or will never be."""
@@ -240,11 +291,8 @@ class Outbox:
         peers = [self._membership.peers.get(member.name) for member in members]
         return all(peer is not None and peer.covers(clocks) for peer in peers)
 
-    def unsettled(self) -> list[tuple[str, EffectState]]:
-        """Effects with an intent and neither receipt nor rule: under way, or in doubt."""
-        effects = self._ledger.state.effects
-        return [(key, effects[key]) for key in sorted(effects) if _is_open(effects[key])]
 
 
-def _is_open(effect: EffectState) -> bool:
-    return effect.receipt is None and (effect.doubt is None or effect.doubt.settled == "open")
+def is_open(effect: EffectState) -> bool:
+    """Whether nobody knows, or has said, how a doubt about it ends."""
+    return effect.receipt is None and effect.doubt is not None and effect.doubt.settled == "open"

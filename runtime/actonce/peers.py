@@ -38,13 +38,19 @@ class About:
     contact_window_s: float
     process: ProcessId
     traits: Traits = NO_TRAITS
+    replaces: str = ""
+    """Id of the damaged journal in whose place, under its lock, its journal was made: that one's process ended."""
+
+    def follows(self, other: About) -> bool:
+        """Whether this process held the lock of the other's journal after it: then that one has surely ended."""
+        return other.journal in (self.journal, self.replaces)
 
     def encode(self) -> bytes:
         """For the handshake."""
         process = [self.process.host, self.process.pid, self.process.started]
         kinds = [[kind, placed] for kind, placed in sorted(self.kinds.items())]
         row = [self.agent, self.journal, self.incarnation, self.client, kinds, self.address, self.contact_window_s]
-        packed: bytes = msgpack.packb([*row, process, list(astuple(self.traits))])
+        packed: bytes = msgpack.packb([*row, process, list(astuple(self.traits)), self.replaces])
         return packed
 
     @classmethod
@@ -58,9 +64,10 @@ class About:
                 case [
                     str(agent), str(journal), int(incarnation), int(client), list(kinds), str(address),
                     float(window), [str(host), int(pid), int(started)], [int(weight), int(priority), str(region)],
+                    str(replaces),
                 ] if 0 < window <= CONTACT_WINDOW_S_MAX and all(isinstance(text, str) for row in kinds for text in row):
-                    process, traits = ProcessId(host, pid, started), Traits(weight, priority, region)
-                    return cls(agent, journal, incarnation, client, dict(kinds), address, window, process, traits)
+                    rest = ProcessId(host, pid, started), Traits(weight, priority, region), replaces
+                    return cls(agent, journal, incarnation, client, dict(kinds), address, window, *rest)
         except (ValueError, TypeError, ConfigError):
             pass
         raise MessageInvalid("the peer speaks another protocol, or another version of this one")
@@ -184,6 +191,11 @@ class Peer:
         self.their_sent = -math.inf
         self.behind.clear()
         self.behind_since = math.inf
+
+    @property
+    def never_settled(self) -> bool:
+        """It says that it has not settled, and that no view is on its disk."""
+        return not self.settled and self.view is not None and not self.view.members | self.view.lingering
 
     def promises(self, me: Member) -> bool:
         """Whether its newest view contains us. How old that is, is `contact`."""

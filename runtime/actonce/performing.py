@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
 from actonce.desk import Desk
+from actonce.endpoints import Line
 from actonce.errors import EffectFailed, GateClosed, SinkRefused, SinkUnknown
 from actonce.inbox import pack_payload
 from actonce.outbox import Plan, Publish, Refuse, Replay, Settle
+from actonce.patience import Patience
 from actonce.running import Run
 from actonce.sinks import Sink
 from actonce_crdt import Json, unpack_value
@@ -29,6 +31,9 @@ class Effect:
     sink_name: str
     sink: Sink
     body: bytes
+    patience: Patience = field(default_factory=Patience)
+    in_doubt: bool = False
+    """Whether it may have been done before, by anybody."""
 
     async def perform(self) -> Json:
         """The sink's receipt, from now or from an earlier attempt; None for a doubt that was given up by rule.
@@ -47,10 +52,14 @@ class Effect:
                         raise error
                     case Replay(receipt):
                         return None if receipt is None else unpack_value(receipt)
-                    case Publish(body):
-                        return await self._publish(body, settled=None)
+                    case Publish(body, settled):
+                        self.in_doubt = settled is not None
+                        return await self._publish(body, settled)
                     case Settle():
-                        return await self._settle(plan)
+                        self.in_doubt = True
+                        if await self._is_settled(plan):
+                            continue  # what is known now, the next plan says
+                        return await self._publish(plan.body, settled="resent")
             except GateClosed:
                 if self.run.revoked:
                     raise
@@ -60,66 +69,75 @@ class Effect:
                 attempt += 1
                 await self._pause(error, attempt)
 
+    @property
+    def _line(self) -> Line:
+        return self.desk.lines.to(self.sink_name, self.sink)
+
     def _prepare(self, reply: Callable[[Plan], None]) -> None:
         self.desk.outbox.prepare(self.run, self.key, self.sink_name, self.body, reply)
 
     async def _pause(self, error: SinkRefused | SinkUnknown, attempt: int) -> None:
-        """Exponential backoff, or as long as the sink asked for; no jitter: replicas do not compete for one effect."""
-        settings, asked_s = self.desk.settings, 0.0
+        """Exponential backoff with full jitter, on top of what the sink asked for; or the end, written down."""
+        settings, asked_s, failure = self.desk.settings, 0.0, ""
         if isinstance(error, SinkRefused):
-            if error.permanent:
-                raise EffectFailed(f"{self.sink_name} refused effect {self.key!r}: {error.reason}") from error
             asked_s = error.retry_after_s or 0.0
-        if attempt >= settings.effect_attempts_max:
-            raise EffectFailed(f"effect {self.key!r} failed {attempt} times: {error.reason}") from error
-        await anyio.sleep(max(asked_s, min(settings.retry_wait_max_s, settings.retry_wait_s * 2.0**attempt)))
+            failure = f"{self.sink_name} refused effect {self.key!r}: {error.reason}" if error.permanent else ""
+        if not failure and attempt >= settings.effect_attempts_max:
+            failure = f"effect {self.key!r} failed {attempt} times: {error.reason}"
+        if failure:
+            given_up, doubt = self.desk.outbox.given_up, self.in_doubt
+            await self.desk.wait(lambda reply: given_up(self.run, self.key, in_doubt=doubt, reply=reply))
+            raise EffectFailed(failure) from error
+        cap_s = min(settings.retry_wait_max_s, settings.retry_wait_s * 2.0**attempt)
+        await anyio.sleep(asked_s + await self.desk.draw(cap_s))
 
     async def _publish(self, body: bytes, settled: str | None) -> Json:
         """Through the gate and out."""
         desk, run, key = self.desk, self.run, self.key
-        left = False
+        left, effect = False, object()
 
         def gate() -> None:
             nonlocal left
-            desk.gate.check(run)
+            desk.gate.enter(effect, run)
             if not left:  # a sink may ask more than once
                 left = True
                 desk.tell(lambda: desk.outbox.leaving(run, key))
 
         try:
-            receipt = await self.sink.publish(unpack_value(body), key, run.fence, gate)
+            receipt = await self._line.publish(unpack_value(body), key, run.fence, gate)
         except (SinkRefused, GateClosed):
             if left:
                 desk.tell(lambda: desk.outbox.refused(run, key))
             raise
-        except SinkUnknown:
-            raise
-        except Exception as error:  # a sink that breaks its contract may have done anything
-            raise SinkUnknown(f"{type(error).__name__}: {error}") from error
+        finally:
+            desk.gate.arrived(effect)
         await self._remember(receipt, settled)
         return receipt
 
-    async def _settle(self, doubt: Settle) -> Json:
+    async def _is_settled(self, doubt: Settle) -> bool:
         """It may have happened. Ask the sink if it can be asked; otherwise follow the rule of the kind.
 
-        "Absent" counts only once nothing sent before can still arrive: `publish_timeout_s` after whoever tried
-        before had stopped.
+        False if it is to be sent again. "Absent" counts only once nothing sent before can still arrive:
+        `publish_timeout_s` after whoever tried before had stopped.
         """
-        sink, world = self.sink, self.desk.world
+        sink, world, rule = self.sink, self.desk.world, self.run.spec.on_doubt
         if sink.can_lookup:
             quiet_at, asked_at = doubt.quiet_from + sink.publish_timeout_s, world.now()
-            receipt = await sink.lookup(self.key)
+            receipt = await self._line.lookup(self.key)
             if receipt is None and asked_at < quiet_at:
                 await anyio.sleep(max(0.0, quiet_at - world.now()))
-                receipt = await sink.lookup(self.key)
+                receipt = await self._line.lookup(self.key)
             if receipt is not None:
                 await self._remember(receipt, "found")
-                return receipt
-            return await self._publish(doubt.body, settled="resent")
-        if self.run.spec.on_doubt == "resend" and self._is_refused_again(world.wall() - doubt.intended_s):
-            return await self._publish(doubt.body, settled="resent")
-        await self.desk.wait(lambda reply: self.desk.outbox.skipped(self.run, self.key, reply))
-        return None
+            return receipt is not None
+        if rule != "skip" and self._is_refused_again(world.wall() - doubt.intended_s):
+            return False
+        if rule == "ask":
+            with self.patience.waiting():
+                await self.desk.wait(lambda reply: self.desk.doubts.ask(self.run, self.key, reply))
+        else:
+            await self.desk.wait(lambda reply: self.desk.outbox.skipped(self.run, self.key, reply))
+        return True
 
     def _is_refused_again(self, age_s: float) -> bool:
         """Whether the sink still refuses this key, if it has it.

@@ -14,18 +14,21 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
+from actonce import heal
 from actonce.agent import Agent, check_name
 from actonce.asking import ask, wait
+from actonce.control import Ordered
+from actonce.control_report import CONFIRM_S, unconfirmed
 from actonce.desk import Desk
 from actonce.edge.hands import ThreadHands
 from actonce.edge.thread import EngineThread, Setup
 from actonce.engine import Engine
-from actonce.errors import ActonceError, ConfigError, NotSettled, ReplicaFailed, TaskFailed
+from actonce.errors import ActonceError, ConfigError, NotConfirmed, NotSettled, ReplicaFailed, TaskFailed
 from actonce.http_api import HttpApi
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
@@ -33,8 +36,9 @@ from actonce.placement import NO_TRAITS, Traits
 from actonce.readiness import make_terms
 from actonce.running import Run
 from actonce.settings import LAN, Settings
+from actonce.standing import Mode, Target
 from actonce.world import Cancel
-from actonce_crdt import Done, Json, unpack_value
+from actonce_crdt import Done, Json, Switch, unpack_value
 
 Answer = TypeVar("Answer")
 DEFAULT_LISTEN = "127.0.0.1:7420"
@@ -232,6 +236,48 @@ class Replica:
                 f"no disk and live peer confirmed the task within {limit_s:g} s; submit it again with the same key"
             ) from None
         return Handle(self, submitted.task, submitted.new)
+
+    async def control(
+        self,
+        mode: Mode,
+        *,
+        kind: str | None = None,
+        replica: str | None = None,
+        reason: str = "",
+        timeout_s: float | None = None,
+    ) -> Ordered:
+        """Order the agent, one kind of task or one replica to go on ("run"), "drain", "pause", "stop", or to stop at
+        once ("halt"). Every replica obeys that reads it, and those that were away before their first effect.
+
+        A "halt" returns once the gate of every replica in play is shut; no effect leaves any of them until a "run".
+        Other orders return when they are on disk here and read by one live peer, where there is one.
+
+        Raises:
+            NoSuchTarget: no such kind, or no such replica, was ever heard of.
+            PayloadInvalid: both a kind and a replica, or a reason that cannot be stored.
+            NotConfirmed: a halt that not all have confirmed within `timeout_s` (10 s); it names them. The order stands.
+            NotSettled: no disk and live peer confirmed another order within that time.
+        """
+        limit_s = CONFIRM_S if timeout_s is None else timeout_s
+        target, given = Target(kind, replica), list[Switch]()
+
+        def order(reply: Callable[[Ordered], None]) -> None:
+            given.append(self._engine.control.order(target, mode, reason, reply))
+
+        try:
+            with anyio.fail_after(limit_s):
+                return await self._ask(order)
+        except TimeoutError:
+            if mode != "halt" or not given:
+                raise NotSettled(f"no disk and live peer confirmed it within {limit_s:g} s; give it again") from None
+            found = await self.inspect(lambda engine: engine.control.progress(given[0], target))
+            names = tuple(name for name, _ in found.missing)
+            raise NotConfirmed(unconfirmed(found, limit_s), names) from None
+
+    async def report(self) -> dict[str, Any]:
+        """What was done on both sides of a partition and what is in doubt: see `actonce.heal`. Equal on all replicas
+        that have synced."""
+        return await self.inspect(lambda engine: heal.report(engine.ledger.state))
 
     def handle(self, task: str) -> Handle:
         """The handle of a task by its id, wherever it was submitted."""

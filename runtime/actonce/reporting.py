@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from actonce import election_report, quota_report
+from actonce import control_report, election_report, obstacles, quota_report
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
@@ -19,6 +19,7 @@ from actonce_crdt import (
     Cancel,
     Claim,
     Cool,
+    Cursor,
     Done,
     Doubt,
     EffectState,
@@ -32,7 +33,9 @@ from actonce_crdt import (
     Release,
     Reopen,
     Share,
+    Shut,
     Step,
+    Switch,
     Task,
     TaskState,
     Try,
@@ -46,6 +49,11 @@ HOWS = {"": "failed", "aside": "set aside", "cancelled": "cancelled", "dropped":
 DEAD = ("failed", "set aside", "cancelled")
 TASK_STATES = ("open", "held", "running", "waiting", "done", "skipped", *DEAD, "dropped")
 """Open: claimed by nobody. Held: for a time or other tasks. Waiting: for another attempt. The rest have an outcome."""
+
+EFFECT_WORDS = {"open": "in doubt", "skipped": "skipped", "posted": "posted", "refused": "refused"}
+DOUBT_WORDS = {"sending": "was about to send again", "open": "cannot tell about", "refused": "gave up"}
+EFFECT_STATES = ("posted", "under way", "skipped", "in doubt", "refused")
+"""Skipped: a doubt given up, by rule or by a person. Refused: surely not done, and not tried any more."""
 
 
 def degraded(engine: Engine) -> list[str]:
@@ -71,7 +79,7 @@ def degraded(engine: Engine) -> list[str]:
         facts.append("leaving: takes no new work")
     if trouble := engine.fenced.trouble():
         facts.append(trouble)
-    return [*facts, *quota_report.warnings(engine), *troubles(engine)]
+    return [*facts, *control_report.degraded(engine), *quota_report.warnings(engine), *troubles(engine)]
 
 
 def status(engine: Engine) -> Facts:
@@ -89,9 +97,10 @@ def status(engine: Engine) -> Facts:
         "view": view_facts(membership.view),
         "replicas": [_self_facts(engine), *(_peer_facts(engine, peer) for _, peer in sorted(membership.peers.items()))],
         "tasks": {name: states.count(name) for name in TASK_STATES},
-        "effects": {name: effects.count(name) for name in ("posted", "under way", "skipped")},
-        "doubts": sum(effect.doubt is not None for effect in ledger.state.effects.values()),
+        "effects": {name: effects.count(name) for name in EFFECT_STATES},
+        "doubts": sum(was_doubt(effect) for effect in ledger.state.effects.values()),
         "roster": election_report.roster_facts(engine),
+        "orders": control_report.orders(engine),
         "slots": {"all": engine.settings.slots, "free": engine.executor.free},
         "quotas": {
             key: {
@@ -106,6 +115,7 @@ def status(engine: Engine) -> Facts:
         },
         "document": {"entries": ledger.document.entry_count, "digest": ledger.document.digest.hex()},
         "locks": engine.fenced.facts(),
+        "sources": engine.listeners.facts() | engine.desk.polls.facts(),
         "gossip": dict(sorted(engine.gossip.counts.items())),
         "notes": [f"{moment(at)} {text}" for at, text in list(engine.notes)[-20:]],
     }
@@ -152,18 +162,26 @@ def task_state(engine: Engine, task: str, state: TaskState) -> str:
         return "done" if state.done.ok and not state.done.how else HOWS[state.done.how]
     claim = state.standing
     if claim is None or not engine.claims.holders(state) & engine.membership.in_play():
-        return "held" if _wait(engine, state) is not None else "open"
+        return "held" if _held(engine, state) is not None else "open"
+    if _ordered(engine, state) is not None:
+        return "held"
     if task not in engine.executor.running and engine.fenced.waiting(task):
+        return "waiting"
+    if task not in engine.executor.running and election_report.undecided(engine, state):
         return "waiting"
     tried = state.tries is not None and state.tries.epoch == claim.epoch
     return "waiting" if tried and task not in engine.executor.running else "running"
 
 
 def effect_state(effect: EffectState) -> str:
-    """One of: posted, skipped (a doubt given up by rule), under way."""
-    if effect.receipt is not None:
-        return "posted"
-    return "skipped" if effect.doubt is not None and effect.doubt.settled == "skipped" else "under way"
+    """One of `EFFECT_STATES`."""
+    word = effect.doubt.settled if effect.doubt is not None else ""
+    return "posted" if effect.receipt is not None else EFFECT_WORDS.get(word, "under way")
+
+
+def was_doubt(effect: EffectState) -> bool:
+    """Whether it was ever in doubt. To be tried again after a refusal is no doubt."""
+    return effect.doubt is not None and effect.doubt.settled not in ("refused", "sending")
 
 
 def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
@@ -173,9 +191,11 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
         name = task_state(engine, task, state)
         if len(rows) >= limit:
             break
-        if state.task is not None and (wanted in (None, name) or (wanted == "dead" and name in DEAD)):
+        if state.task is not None and wanted in (None, name):
             claim = state.claim
             why = _held(engine, state) or election_report.waits(engine, task, state)
+            if asked := engine.doubts.of(task):
+                why = f"waits for a person: actonce doubts resolve {asked[0]}"
             rows.append(
                 {
                     "task": task,
@@ -245,7 +265,8 @@ def explain(engine: Engine, task: str) -> Facts | None:
     placement = engine.agent.tasks[state.task.kind].placement if state.task.kind in engine.agent.tasks else SPREAD
     ranked = _ranking(task, members, placement)
     first = owner(task, members, able, placement)
-    notes = (note for note in engine.notes if task in note[1])
+    records = engine.ledger.state.history(task)
+    notes = {note for note in engine.notes if task in note[1]} | {*obstacles.noted(engine, state, records)}
     return {
         "task": task,
         "state": task_state(engine, task, state),
@@ -254,9 +275,10 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "rank": [f"{member.name}{'' if able(member) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
         "guard": election_report.guard_facts(engine, task, state),
-        "waits": engine.fenced.waiting(task) or None,
+        "waits": obstacles.waits(engine, task, state, first),
+        "views": obstacles.views(engine) if state.done is None else [],
         "held": _held(engine, state),
-        "story": [_sentence(record) for record in engine.ledger.state.history(task)],
+        "story": [_sentence(record) for record in records],
         "notes": [f"{moment(at)} {text}" for at, text in sorted([*notes, *quota_report.waits(engine, task)])],
     }
 
@@ -269,14 +291,30 @@ def _wait(engine: Engine, state: TaskState) -> Wait | None:
 
 
 def _held(engine: Engine, state: TaskState) -> str | None:
-    """The same as a sentence."""
+    """What an open task waits for, or why it may not begin by order, as a sentence."""
     tasks, wait = engine.ledger.state.tasks, _wait(engine, state)
     if wait is None:
-        return None
+        return _ordered(engine, state)
     if wait.on:
         known = wait.on in tasks and tasks[wait.on].task is not None
         return f"waits for {wait.on}" + ("" if known else ", which is not known here")
     return f"waits until {moment(wait.until_ms / 1000)}"
+
+
+def _ordered(engine: Engine, state: TaskState) -> str | None:
+    """Why an open task does not go on by order, as far as this replica can tell."""
+    if state.task is None or not engine.standing.all:
+        return None
+    task, kind, members = state.task.key, state.task.kind, engine.membership.in_play()
+    holders = engine.claims.holders(state) & members
+    if task in engine.executor.running:
+        return None
+    if holders and engine.me not in holders:
+        cut = engine.standing.cut_by(kind, engine.world.wall(), engine.settings.drain_s)
+        return control_report.held(engine, state, min(holders).name) if cut else None
+    placement = engine.agent.tasks[kind].placement if kind in engine.agent.tasks else SPREAD
+    first = engine.me if holders else owner(task, members, engine.membership.able(kind), placement)
+    return control_report.held(engine, state, first.name if first is not None else None)
 
 
 def _ranking(task: str, members: frozenset[Member], placement: Placement) -> list[Member]:
@@ -310,7 +348,8 @@ def _words(record: Record) -> Iterator[str]:
         case Receipt():
             yield f"has the receipt of {record.key} (epoch {record.epoch})"
         case Doubt():
-            yield f"settled the doubt about {record.key}: {record.settled} (epoch {record.epoch})"
+            yield f"{DOUBT_WORDS.get(record.settled, 'settled the doubt about')} {record.key}: {record.settled}"
+            yield f"(epoch {record.epoch})"
         case Step():
             yield f"finished step {record.name!r} (epoch {record.epoch})" if record.name else "forgot all steps"
         case Passed():
@@ -321,6 +360,8 @@ def _words(record: Record) -> Iterator[str]:
             yield "asked for it to be tried again"
         case Mark():
             yield f"settled all slots up to {slot_text(record.slot)}"
+        case Cursor():
+            yield f"read source {record.key} up to cursor {record.number} (epoch {record.epoch})"
         case Grant():
             yield f"granted epoch {record.epoch} to {record.claimant}, incarnation {record.incarnation}"
             yield f"(roster {record.roster}{f', over epoch {record.over}' if record.over else ''})"
@@ -328,6 +369,8 @@ def _words(record: Record) -> Iterator[str]:
             yield f"gave up its claims up to epoch {record.epoch}"
         case Gift() | Share() | Cool():
             yield "moved rights of a quota"
+        case Switch() | Shut():
+            yield "gave or confirmed an order"
         case Unknown():
             yield f"wrote an entry that this version does not know: {record.code}"
 

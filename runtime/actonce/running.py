@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actonce.agent import TaskSpec
 from actonce.errors import GateClosed
+from actonce.memory import Write
 from actonce.world import Cancel
 
 
@@ -39,6 +40,8 @@ class Run:
     revoked: bool = False
     """Somebody else has the task: no further effect may leave."""
     job: Cancel | None = None
+    writes: list[Write] = field(default_factory=list)
+    """What its handler wrote to memory: it counts if the attempt succeeds. Until then only the hands touch it."""
 
 
 class Gate:
@@ -50,10 +53,35 @@ class Gate:
         """On our clock: when the oldest promise of a member in play ends."""
         self.shut = False
         """The replica has stopped acting for good."""
+        self.halted = False
+        """Ordered to stop at once: see `control`."""
+        self.halted_kinds: frozenset[str] = frozenset()
+        """The same for these kinds of task."""
+        self._passing: dict[object, Run] = {}
 
     def is_open(self, run: Run) -> bool:
-        """Whether the claim still wins and contact is fresh."""
-        return not run.revoked and not self.shut and self._now() < min(self.until, run.until)
+        """Whether the claim still wins, contact is fresh, and nobody ordered to stop at once."""
+        ordered = self.halted or run.spec.kind in self.halted_kinds
+        return not run.revoked and not self.shut and not ordered and self._now() < min(self.until, run.until)
+
+    def enter(self, effect: object, run: Run) -> None:
+        """An effect is about to leave; it is under way until `arrived`.
+
+        It is counted before it is checked. So whoever shuts the gate and counts then has counted all that passed.
+
+        Raises:
+            GateClosed: the effect must not leave.
+        """
+        self._passing[effect] = run
+        self.check(run)
+
+    def arrived(self, effect: object) -> None:
+        """Nothing of it leaves any more: the sink has answered, or was given up."""
+        self._passing.pop(effect, None)
+
+    def passing(self) -> list[Run]:
+        """The runs with effects under way."""
+        return list(self._passing.copy().values())
 
     def check(self, run: Run) -> None:
         """

@@ -25,6 +25,7 @@ from actonce.membership import Membership
 from actonce.ownership import owner
 from actonce.readiness import Terms
 from actonce.schedule import Schedule, slot_text
+from actonce.standing import Standing
 from actonce.world import World
 from actonce_crdt import Done, Mark, pack_value
 
@@ -67,8 +68,10 @@ class Scheduler:
         ledger: Ledger,
         membership: Membership,
         inbox: Inbox,
+        standing: Standing,
         note: Callable[[str], None],
     ) -> None:
+        self._standing = standing
         self._world, self._ledger, self._membership, self._inbox, self._note = world, ledger, membership, inbox, note
         keep = {"skip": 0, "once": 1, "all": BACKFILL_MAX}
         self._all = [
@@ -81,7 +84,9 @@ class Scheduler:
         if self._all:
             wall = mesh_wall(self._world, self._membership)
             for progress in self._all:
-                self._look(progress, wall)
+                kind = progress.schedule.kind
+                if self._standing.takes_in(kind) and not self._standing.held(kind):  # else its slots are missed
+                    self._look(progress, wall)
 
     def _look(self, progress: _Progress, wall: float) -> None:
         schedule = progress.schedule

@@ -43,8 +43,16 @@ def try_settle(
 
     Of settled peers only those count that *vouch*: one that settled on a third one's word, and has not been admitted
     by it, does not know what that one did meanwhile; and two such could settle on each other's word.
+
+    And who comes without a view has no memory: its disk is new, or was damaged. What the replica of its name knew that
+    was in our last view, it cannot tell, unless it is that very process, which never acted.
     """
-    synced = {peer.member.name: peer for peer in peers if peer.linked and peer.view and peer.contact >= since}
+    known = last.members | last.lingering if last is not None else frozenset()
+    synced = {
+        peer.member.name: peer
+        for peer in peers
+        if peer.linked and peer.view and peer.contact >= since and (peer.member in known or not peer.never_settled)
+    }
     if any(peer.vouches for peer in synced.values()):
         return Settled.PEER
     if last is None:
@@ -58,12 +66,28 @@ def try_settle(
     return Settled.ALONE if waited is Waited.ENOUGH else None
 
 
+def newcomers(members: frozenset[Member], peers: Mapping[str, Peer], since: float) -> frozenset[Member]:
+    """Members that said after `since` that they have never settled on their journal.
+
+    They wait for the word of one that may act; were it to wait for their promise, all would wait for ever. (A replica
+    that settles by reunion takes whoever is linked into its first view: it might settle in the same moment.) Since they
+    said so after they came into our view, nobody had admitted them by then, whoever else's view they are in.
+    """
+    found = set()
+    for member in members:
+        peer = peers.get(member.name)
+        if peer is not None and peer.never_settled and peer.member == member and peer.contact > since:
+            found.add(member)
+    return frozenset(found)
+
+
 def may_have_acted_alone(
     me: Member, member: Member, peers: Mapping[str, Peer], members: frozenset[Member], in_play: frozenset[Member]
 ) -> bool:
     """Whether a member that we lose had not admitted us: what it did last, nobody who is left need have read.
 
-    `members` of our view and those `in_play` are who is left.
+    `members` of our view and those `in_play` are who is left. Of these an earlier process of a replica is not: it may
+    still be in the last view of one that has not settled since.
     """
     peer = peers.get(member.name)
     if peer is None or peer.member != member:
@@ -71,4 +95,7 @@ def may_have_acted_alone(
     if peer.view is None:  # we know it from others only: with the last of them goes the last who could tell
         rest = [peers.get(other.name) for other in members - {me}]
         return all(other is None or other.view is None for other in rest)
-    return me not in peer.view.members and not peer.view.members & in_play
+    left = {other for other in in_play if other.name != me.name}
+    return me not in peer.view.members and not any(
+        (known := peers.get(other.name)) is None or known.member == other for other in peer.view.members & left
+    )

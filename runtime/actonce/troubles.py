@@ -19,9 +19,14 @@ def troubles(engine: Engine) -> Iterator[str]:
     """All that is the case now."""
     if engine.membership.settled is not None:
         yield from minority(engine)
+    yield from journals(engine)
     yield from names(engine)
+    yield from doubts(engine)
+    yield from engine.desk.lines.resting()
     yield from clocks(engine)
     yield from placements(engine)
+    yield from engine.listeners.troubles()
+    yield from engine.desk.polls.troubles()
 
 
 def minority(engine: Engine) -> Iterator[str]:
@@ -38,12 +43,31 @@ def minority(engine: Engine) -> Iterator[str]:
         )
 
 
+def journals(engine: Engine) -> Iterator[str]:
+    """Our journal was damaged, or is an older copy of itself, which only the others can show."""
+    if engine.damage:
+        yield engine.damage
+    elif engine.ledger.forgotten and not engine.begins and not engine.about.replaces:
+        yield (
+            f"the others hold {engine.ledger.forgotten} entries of this replica that its journal had lost: its disk "
+            "was set back; let it rejoin as a new one: stop it, move its --data folder aside, start it with --join"
+        )
+
+
 def names(engine: Engine) -> Iterator[str]:
     """Another live replica has our name, or somebody's whom we are linked with."""
     now = engine.world.now()
     for address, reason in sorted(engine.views.denials.items()):
         if reason.startswith("name taken") and now - engine.views.denied_at.get(address, now) < DENIAL_S:
             yield f"{address} refuses us: {reason}; stop one of the two, or give it another --name and --data"
+
+
+def doubts(engine: Engine) -> Iterator[str]:
+    """Effects that only a person can tell about."""
+    asked = [doubt.key for doubt in engine.doubts.open() if doubt.waits == "person"]
+    if asked:
+        more = f" and {len(asked) - 1} more" if len(asked) > 1 else ""
+        yield f"nobody knows whether {asked[0]} was posted{more}: look, and say so (actonce doubts list)"
 
 
 def clocks(engine: Engine) -> Iterator[str]:

@@ -34,6 +34,8 @@ class Views:
         self._world, self._membership, self._gossip, self._gate = world, membership, gossip, gate
         self._wake, self._note, self._fail = wake, note, fail
         self._deaths = Deaths(world, is_back=self._is_linked, on_proof=self._proved, on_refused=self._refused)
+        self.patient = False
+        """Whether our name may be taken by our own predecessor, whose journal was another one."""
         self.denials: dict[str, str] = {}
         """Address -> why the replica there last refused us."""
         self.denied_at: dict[str, float] = {}
@@ -88,6 +90,7 @@ class Views:
         if self.denials.get(address) != reason:  # it is dialed, and says so, again and again
             self.denials[address] = reason
             self._note(f"{address} refused us: {reason}")
-        # A newcomer gives way. Who is at work already does not stop because somebody else took its name elsewhere.
-        if reason.startswith("name taken:") and len(self._membership.view.members) <= 1:
+        # A newcomer gives way. Who is at work already does not stop because somebody else took its name elsewhere; nor
+        # who has a new journal in place of a damaged one: the others will soon have given up the process before it.
+        if not self.patient and reason.startswith("name taken:") and len(self._membership.view.members) <= 1:
             self._fail(NameTaken(f"{address} says: {reason}. Choose another --name, or stop the other replica."))

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from actonce_crdt import (
     Cancel,
+    Cell,
     Claim,
     Cool,
+    Cursor,
     Done,
     Doubt,
     Gift,
@@ -22,11 +24,15 @@ from actonce_crdt import (
     Reopen,
     Roster,
     Share,
+    Shut,
     Step,
+    Switch,
+    Tally,
     Task,
     Try,
     Unknown,
     encode,
+    place,
 )
 from actonce_crdt.packing import pack
 
@@ -97,7 +103,8 @@ def receipts(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Re
 
 
 def doubts(keys: st.SearchStrategy[str] = effect_keys) -> st.SearchStrategy[Doubt]:
-    return st.builds(Doubt, keys, stamps, names, small, st.sampled_from(["found", "resent", "skipped", "open"]))
+    words = st.sampled_from(["found", "resend", "refused", "sending", "skipped", "open"])
+    return st.builds(Doubt, keys, stamps, names, small, words, small)
 
 
 def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
@@ -108,6 +115,7 @@ def steps(keys: st.SearchStrategy[str] = step_keys) -> st.SearchStrategy[Step]:
 
 
 marks = st.builds(Mark, step_keys, stamps, names, small)
+cursors = st.builds(Cursor, step_keys, stamps, names, small, st.integers(1, 3), blobs)
 
 
 resources = st.sampled_from(["q/requests", "shared"])
@@ -131,6 +139,30 @@ def cools(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Cool]:
     return st.builds(Cool, keys, stamps, names, st.integers(0, 100_000), small)
 
 
+cell_places = st.sampled_from([place("r", "mood"), place("s", "seen", "x"), "shared"])
+contexts = st.dictionaries(names, small, max_size=2).map(lambda found: tuple(sorted(found.items())))
+counters = st.sampled_from([place("c", "posts"), "shared"])
+
+
+def cells(keys: st.SearchStrategy[str] = cell_places) -> st.SearchStrategy[Cell]:
+    return st.builds(Cell, keys, stamps, names, blobs, contexts, small, st.sampled_from(["", "t1"]))
+
+
+def tallies(keys: st.SearchStrategy[str] = counters) -> st.SearchStrategy[Tally]:
+    return st.builds(Tally, keys, stamps, names, journals, small, small, small, st.sampled_from(["", "t1"]))
+targets = st.sampled_from(["agent", "shared"])
+dots = st.dictionaries(names, st.integers(1, 4), max_size=3).map(lambda found: tuple(sorted(found.items())))
+
+
+def switches(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Switch]:
+    modes = st.sampled_from(["run", "drain", "pause", "stop", "halt"])
+    return st.builds(Switch, keys, stamps, names, st.integers(1, 4), modes, dots, st.sampled_from(["", "why"]))
+
+
+def shuts(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Shut]:
+    return st.builds(Shut, keys, stamps, names, dots)
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
@@ -140,8 +172,10 @@ unknowns = st.builds(_unknown, task_keys, stamps, names, st.lists(small | st.tex
 task_records = st.one_of(*(tasks(), claims(), tries(), dones(), passes(), cancels(), reopens(), grants(), releases()))
 effect_records = st.one_of(intents(), receipts(), doubts())
 quota_records = st.one_of(gifts(), shares(), lapses(), cools())
+control_records = st.one_of(switches(), shuts())
 records: st.SearchStrategy[Record] = st.one_of(
-    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns)
+    *(task_records, effect_records, quota_records, control_records, rosters(), steps(), marks, unknowns),
+    *(cells(), tallies(), cursors),
 )
 
 

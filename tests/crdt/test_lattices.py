@@ -206,6 +206,13 @@ def test_a_settled_doubt_outlives_an_open_one() -> None:
     assert raised(settled, later, still_open).doubt == later
 
 
+def test_of_two_words_about_a_doubt_the_one_that_sends_nothing_counts_until_it_is_sent_again() -> None:
+    again, given_up = Doubt("e", 9, "b", 1, "resend"), Doubt("e", 1, "a", 1, "skipped")
+    assert raised(again, given_up).doubt == given_up
+    sent = Doubt("e", 0, "a", 1, "sending", 1)
+    assert raised(sent, again, given_up).doubt == sent
+
+
 def test_records_that_tie_are_told_apart_by_their_bytes() -> None:
     one, two = Done("t", 1, "a", 1, True, b"1"), Done("t", 1, "a", 1, True, b"2")
     assert joined(one, two) == joined(two, one)

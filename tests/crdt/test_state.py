@@ -21,10 +21,13 @@ def views(state: State) -> tuple[object, ...]:
         dict(state.effects),
         dict(state.rosters),
         dict(state.quotas),
+        dict(state.controls),
+        state.disputes.unanswered,
         {key: list(state.effects_of(key)) for key in tasks},
         {key: state.history(key) for key in tasks},
         dict(state.steps),
         dict(state.marks),
+        dict(state.cursors),
         {key: list(state.steps_of(key)) for key in tasks},
         len(state),
     )
@@ -86,7 +89,11 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
         *(step for version in state.rosters.values() for step in version.steps),
         *state.steps.values(),
         *state.marks.values(),
+        *state.cursors.values(),
         *(record for quota in state.quotas.values() for record in quota.records()),
+        *(cell for place in state.cells.values() for cell in place.records()),
+        *(word for counter in state.tallies.values() for word in counter.records()),
+        *(record for control in state.controls.values() for record in control.records()),
         *(record for record in present.values() if isinstance(record, Unknown)),
     ]
     rebuilt = State.fold(((9, clock), record) for clock, record in enumerate(winners))
@@ -94,6 +101,7 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
     assert dict(rebuilt.tasks) == dict(state.tasks)
     assert dict(rebuilt.effects) == dict(state.effects)
     assert dict(rebuilt.quotas) == dict(state.quotas)
+    assert dict(rebuilt.controls) == dict(state.controls)
 
 
 def test_a_task_and_its_effects() -> None:

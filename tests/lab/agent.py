@@ -13,6 +13,7 @@ from typing import Any
 
 from actonce import Context, SyncContext
 from actonce.bench.agent import agent as agent
+from actonce.bench.agent import reply
 from actonce.claims import Claims
 from actonce.edge import host
 from actonce.executor import Executor
@@ -23,8 +24,9 @@ HOST = os.environ.get("ACTONCE_LAB_HOST", "")
 PLANT = os.environ.get("ACTONCE_LAB_PLANT", "")
 BLOCK_S = float(os.environ.get("ACTONCE_LAB_BLOCK_S", "5"))
 AHEAD_S = float(os.environ.get("ACTONCE_LAB_AHEAD_S", "0"))
-PLANTS = ("deaf", "greedy")
-"""deaf: handlers and effects go on, whatever became of contact and claim. greedy: nobody asks who owns an open task."""
+PLANTS = ("deaf", "greedy", "unguarded")
+"""deaf: handlers and effects go on, whatever became of contact and claim. greedy: nobody asks who owns an open task.
+unguarded: what should need a majority needs none."""
 
 if AHEAD_S:
     right = time.time
@@ -33,6 +35,7 @@ if AHEAD_S:
 if HOST:
     here = replace(host.this_process(), host=f"{HOST} in the lab")
     host.this_process = lambda: here
+    agent.task("decide", retries=20, timeout="1m", guard="majority")(reply)
 
 
 def always_open(gate: Gate, run: Run) -> bool:
@@ -51,6 +54,8 @@ def is_open(claims: Claims, task: str, kind: str, state: TaskState) -> bool:
 
 if PLANT == "greedy":
     setattr(Claims, "_is_ours", is_open)  # noqa: B010
+if PLANT == "unguarded":
+    agent.tasks["decide"] = replace(agent.tasks["decide"], guard="available")
 if PLANT == "deaf":
     setattr(Gate, "is_open", always_open)  # noqa: B010
     setattr(Executor, "revoke", never)  # noqa: B010

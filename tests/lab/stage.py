@@ -89,7 +89,7 @@ class Stage:
         own = self._addresses[replica.name]
         joins = [part for other in self._addresses.values() if other != own for part in ("--join", other)]
         first = ["--new"] if replica is self.replicas[0] else []
-        options = ["--name", replica.name, "--data", str(replica.data), "--listen", own]
+        options = ["--name", replica.name, "--data", str(replica.data), "--listen", own, "--roster", ",".join(NAMES)]
         await replica.child.start("run", AGENT, *options, "--secret-file", str(self._secret), *joins, *first)
 
     def check(self) -> None:

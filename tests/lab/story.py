@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.lab.stage import Stage
-from tests.lab.verdict import GUARDS, Cut, judge
+from tests.lab.verdict import GUARDS, Cut, Guard, judge, posts_of
 
 from actonce.bench.diary import BEGAN, elsewhere, under_way
 from actonce.bench.load import Endless
@@ -36,8 +36,17 @@ class Lengths:
     kills: int
 
 
-SHORT = Lengths(one_way=3.0, slow=4.0, stop=2.5, partition=5.0, kills=2)
+SHORT = Lengths(one_way=2.0, slow=3.0, stop=2.5, partition=5.0, kills=1)
 LONG = Lengths(one_way=10.0, slow=20.0, stop=10.0, partition=10.0, kills=5)
+
+
+Load = dict[Guard, Endless]
+
+
+def stop(load: Load) -> None:
+    """No further messages."""
+    for messages in load.values():
+        messages.stop = True
 
 
 @dataclass(slots=True)
@@ -56,10 +65,11 @@ class Story:
 
     async def run(self) -> None:
         """Everything, from a whole mesh to the verdict."""
-        messages = Endless()
-        relay = Relay(self.stage.replicas, messages, self.rate)
+        load = {guard: Endless(guard.prefix) for guard in GUARDS}
         async with asyncio.TaskGroup() as group:
-            load = group.create_task(relay.run())
+            for guard, messages in load.items():
+                relay = Relay(self.stage.replicas, messages, self.rate / len(load), guard.kind)
+                group.create_task(relay.run())
             try:
                 for _ in range(self.lengths.kills):
                     await self._kill()
@@ -67,14 +77,13 @@ class Story:
                 await self._one_way()
                 await self._slow_and_lossy()
                 await self._stop()
-                await self._partition(messages)
+                await self._partition(load)
             finally:
-                messages.stop = True
-        load.result()
-        digests = await converge(self.stage, len(messages))
+                stop(load)
+        digests = await converge(self.stage, sum(map(len, load.values())))
         if digests != 1:
             self.violations.append(f"{digests} different digests at the end")
-        await self._judge(messages)
+        await self._judge(load)
 
     def _say(self, sentence: str) -> None:
         print(f"lab: {sentence}", flush=True)
@@ -140,7 +149,7 @@ class Story:
         victim.child.signal(signal.SIGCONT)
         await self._whole("stop")
 
-    async def _partition(self, messages: Endless) -> None:
+    async def _partition(self, load: Load) -> None:
         """a and b on one side, c on the other; all are given every message. The load ends with the cut."""
         stage, began, at = self.stage, time.time(), time.monotonic()
         stage.wire.partition(stage.nodes("ab"), stage.nodes("c"))
@@ -152,7 +161,7 @@ class Story:
                 said_s = time.monotonic() - at
             self.violations += [f"{name} holds itself to be the minority" for name in minority if name != "c"]
             await asyncio.sleep(LOOK_S)
-        messages.stop = True
+        stop(load)
         stage.wire.heal()
         healed = time.monotonic()
         self.cuts.append(Cut(("ab", "c"), began, time.time()))
@@ -170,23 +179,22 @@ class Story:
         self._say(f"the minority said so after {said_s} s; equal digests came {equal_s:.2f} s after healing")
         await self._whole("partition")
 
-    async def _judge(self, messages: Endless) -> None:
+    async def _judge(self, load: Load) -> None:
         stage = self.stage
         doubts = [row for row in await stage.replicas[0].get(f"/posts?limit={ROWS}") if row["doubt"]]
         skipped = [str(row["body"]["to"]) for row in doubts if row["doubt"] == "skipped"]
         posts = stage.posts()
         (stage.folder / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
-        for guard in GUARDS:
-            kind = [message.id for message in messages]
-            found = list(judge(guard, kind, posts, self.cuts, skipped))
+        for guard, messages in load.items():
+            found = list(judge(guard, [message.id for message in messages], posts, self.cuts, skipped))
             self.violations += found
             for message in {sentence.split()[1] for sentence in found[:5]}:
                 story = await stage.replicas[0].get(f"/explain/{quote(task_id(guard.kind, message), safe='')}")
                 self._say("\n     ".join([f"the story of {message}", *story["story"]]))
+            answers = posts_of(guard, posts)
+            twice = len(answers) - len({post["body"]["to"] for post in answers})
+            self.facts[guard.name] = {"messages": len(messages), "posts": len(answers), "both_sides": twice}
         self.facts |= {
-            "messages": len(messages),
-            "posts": len(posts),
-            "both_sides": len(posts) - len({post["body"]["to"] for post in posts}),
             "doubts": len(doubts),
             "skipped": len(skipped),
             "frames": dict(stage.wire.counts),

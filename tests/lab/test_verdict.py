@@ -5,12 +5,11 @@ from typing import Any
 from tests.lab.verdict import GUARDS, Cut, Guard, judge
 
 CUT = Cut(("ab", "c"), 100.0, 110.0)
-AVAILABLE = GUARDS[0]
-MAJORITY = Guard("majority", "decide", 0)
+AVAILABLE, MAJORITY = GUARDS
 
 
-def post(message: str, by: str, at: float) -> dict[str, Any]:
-    return {"body": {"to": message, "by": by}, "at": at}
+def post(message: str, by: str, at: float, guard: Guard = AVAILABLE) -> dict[str, Any]:
+    return {"key": f"{guard.kind}/{message}/#1", "body": {"to": message, "by": by}, "at": at}
 
 
 def found(posts: list[dict[str, Any]], guard: Guard = AVAILABLE, cuts: tuple[Cut, ...] = (CUT,)) -> list[str]:
@@ -45,4 +44,20 @@ def test_twice_on_one_side_is_wrong() -> None:
 
 
 def test_a_majority_answers_once_even_then() -> None:
-    assert found([post("m", "a", 105.0), post("m", "c", 106.0)], MAJORITY) == ["majority: m was answered on two sides"]
+    once = [post("m", "a", 105.0, MAJORITY)]
+    assert found(once, MAJORITY) == []
+    assert found([*once, post("m", "c", 111.0, MAJORITY)], MAJORITY) == ["majority: m was answered on two sides"]
+
+
+def test_a_minority_answers_nothing_and_the_majority_goes_on() -> None:
+    assert found([post("m", "c", 105.0, MAJORITY)], MAJORITY) == [
+        "majority: in the partition ['c'] answered, and not ab alone"
+    ]
+    assert found([post("m", "a", 50.0, MAJORITY)], MAJORITY) == [
+        "majority: in the partition [] answered, and not ab alone"
+    ]
+
+
+def test_each_kind_is_judged_by_its_own_posts() -> None:
+    both = [post("m", "a", 105.0), post("m", "c", 106.0), post("m", "b", 107.0, MAJORITY)]
+    assert found(both) == found(both, MAJORITY) == []

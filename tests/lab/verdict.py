@@ -8,7 +8,7 @@ from typing import Any
 EARLIEST_S = 1.0
 """Into a cut: no double before. The contact window of the `lan` settings."""
 LATEST_S = 3.0
-"""After the healing: what was begun before may still arrive."""
+"""After a cut or a healing: what was begun before may still arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,19 @@ class Guard:
 
     name: str
     kind: str
-    posts_per_side: int
-    """For one message, in a long partition. 1: available. 0: a second side posts nothing at all (majority)."""
+    prefix: str
+    """Ids of its messages begin with it."""
+    both_sides: bool
+    """Whether each side of a long partition may post once for one message; otherwise only the larger one does."""
 
 
-GUARDS = (Guard("available", "reply", 1),)
-"""The kinds that the lab's load is made of. A kind under `majority` comes here, with its handler in `agent.py`."""
+GUARDS = (Guard("available", "reply", "m", both_sides=True), Guard("majority", "decide", "d", both_sides=False))
+"""The kinds that the lab's load is made of, in equal parts. Their handlers are in `agent.py`."""
+
+
+def posts_of(guard: Guard, posts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that tasks of this kind made."""
+    return [post for post in posts if str(post["key"]).startswith(f"{guard.kind}/")]
 
 
 def judge(
@@ -48,12 +55,12 @@ def judge(
     """A sentence for each violation.
 
     Args:
-        messages: ids of all that were acknowledged.
-        posts: as the feed lists them; the body names the message (`to`) and the replica (`by`).
+        messages: ids of all messages of this kind that were acknowledged.
+        posts: all posts, as the feed lists them; the body names the message (`to`) and the replica (`by`).
         skipped: ids of messages whose effect is a reported doubt that was not sent again.
     """
     found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for post in posts:
+    for post in posts_of(guard, posts):
         found[post["body"]["to"]].append(post)
     reported = set(skipped)
     for message in messages:
@@ -64,9 +71,15 @@ def judge(
             cut = next((c for c in cuts if c.began + EARLIEST_S <= extra["at"] <= c.healed + LATEST_S), None)
             if cut is None:
                 yield f"{guard.name}: {message} was answered twice while no long partition was"
-            elif not guard.posts_per_side:
+            elif not guard.both_sides:
                 yield f"{guard.name}: {message} was answered on two sides"
         for cut in cuts:
             for side, count in Counter(cut.side(post["body"]["by"]) for post in answers).items():
                 if count > 1:
                     yield f"{guard.name}: {message} was answered {count} times by side {side}"
+    for cut in cuts if not guard.both_sides else ():
+        since, until = cut.began + LATEST_S, cut.healed
+        acting = {cut.side(post["body"]["by"]) for post in posts_of(guard, posts) if since <= post["at"] <= until}
+        larger = max(cut.sides, key=len)
+        if acting != {larger}:
+            yield f"{guard.name}: in the partition {sorted(acting)} answered, and not {larger} alone"

@@ -45,8 +45,8 @@ def test_options_that_mean_nothing() -> None:
         agent.task("reply", retries=-1)
     with pytest.raises(ConfigError, match="'soon' is not a duration"):
         agent.task("reply", timeout="soon")
-    with pytest.raises(ConfigError, match="'resend' or 'skip'"):
-        agent.task("reply", on_doubt=cast(OnDoubt, "ask"))
+    with pytest.raises(ConfigError, match="'resend', 'skip' or 'ask'"):
+        agent.task("reply", on_doubt=cast(OnDoubt, "guess"))
     assert agent.tasks == {}
 
 

@@ -1,6 +1,7 @@
 """The command line: every mistake is one sentence and a status, every answer suits people and programs."""
 
 import json
+import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -8,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import anyio.to_thread
 import click
 import pytest
 from click.testing import CliRunner, Result
 
-from actonce import Agent, Context, Replica
+from actonce import Agent, CallableSink, Context, Replica
 from actonce.cli.main import commands
-from actonce.errors import ConfigError, TaskFailed
+from actonce.errors import ConfigError, Draining, NoSuchTarget, SinkUnknown, TaskFailed
 from actonce.loading import load_agent
 from actonce.settings import PAYLOAD_BYTES_MAX
 
@@ -141,6 +143,15 @@ def make_agent() -> Agent:
         async with ctx.quota("llm", cents=cents) as one:
             one.answered(429, {"Retry-After": "30"})
 
+    async def lost(body: Any, key: str) -> None:
+        raise SinkUnknown("lost")
+
+    agent.sink("room", CallableSink(lost, publish_timeout_s=0.1))
+
+    @agent.task("tell", on_doubt="ask")
+    async def tell(ctx: Context, value: Any) -> Any:
+        return await ctx.post("room", value)
+
     @agent.task("fail", retries=0)
     async def fail(ctx: Context, value: Any) -> None:
         raise RuntimeError("no luck")
@@ -169,7 +180,7 @@ async def test_submit_once_and_wait(asked: Asked) -> None:
     [
         (("submit", "echo", "{'n': 1}"), "the payload is not JSON: "),
         (("submit", "echo", "NaN"), "the payload is not JSON: NaN is not a JSON value"),
-        (("submit", "other", "1"), "agent 'kevin' has no handler for 'other'; it has: echo, fail, spend"),
+        (("submit", "other", "1"), "agent 'kevin' has no handler for 'other'; it has: echo, fail, spend, tell"),
         (("submit", "echo", "2", "--key", "used"), "key 'used' was used before with another payload for 'echo'"),
         (("submit", "echo", "1", "--key", "a\nb"), "key 'a\\nb': a key is printable text"),
         (("submit", "echo", json.dumps("x" * PAYLOAD_BYTES_MAX)), f"the limit is {PAYLOAD_BYTES_MAX:,} bytes"),
@@ -208,6 +219,25 @@ async def test_what_a_replica_shows(asked: Asked) -> None:
 
 
 @pytest.mark.anyio
+async def test_doubts(asked: Asked) -> None:
+    handle = await asked.replica.submit("tell", {"text": "hi"}, key="k")
+    while not (rows := await asked.json("doubts", "list")):
+        await anyio.lowlevel.checkpoint()
+    assert [(row["effect"], row["sink"], row["body"]) for row in rows] == [("tell/k/#1", "room", {"text": "hi"})]
+    assert rows[0]["waits"] == "look whether it happened, and say so"
+    assert (await asked("doubts", "resolve", "tell/k/#1")).exit_code == 2
+    refused = await asked("doubts", "resolve", "tell/k/#2", "--skip")
+    assert refused.stderr == "actonce: no effect 'tell/k/#2' is known here: see `actonce doubts list`\n"
+    answer = await asked("doubts", "resolve", "tell/k/#1", "--posted")
+    assert answer.stdout == "tell/k/#1 counts as posted\n"
+    assert await handle.result(WAIT_S) is None
+    assert await asked.json("doubts", "list") == []
+    assert [row["settled"] for row in await asked.json("doubts", "list", "--all")] == ["posted"]
+    assert "in doubt: posted" in (await asked("doubts", "resolve", "tell/k/#1", "--resend")).stderr
+    assert (await asked("dead", "retry")).exit_code == 2
+
+
+@pytest.mark.anyio
 async def test_orders(asked: Asked) -> None:
     first = await asked.json("submit", "fail", "1", "--key", "k", "--after", "echo/one", "--priority", "3")
     assert first["task"] == "fail/k"
@@ -217,20 +247,48 @@ async def test_orders(asked: Asked) -> None:
     handle = asked.replica.handle("fail/k")
     with pytest.raises(TaskFailed):
         await handle.result(WAIT_S)
-    assert [row["task"] for row in await asked.json("tasks", "--dead")] == ["fail/k"]
-    assert (await asked("retry", "fail/k")).stdout == "fail/k was retried\n"
+    assert [row["task"] for row in await asked.json("dead", "list")] == ["fail/k"]
+    assert (await asked("dead", "retry", "fail/k")).stdout == "fail/k was retried\n"
     with pytest.raises(TaskFailed):
         await handle.result(WAIT_S)
-    assert await asked.json("drop", "fail/k") == {"task": "fail/k", "state": "dropped"}
-    assert await asked.json("tasks", "--dead") == []
+    assert await asked.json("dead", "drop", "--all") == [{"task": "fail/k", "state": "dropped"}]
+    assert await asked.json("dead", "list") == []
     assert (await asked("cancel", "fail/k")).stdout == "fail/k is dropped\n"
-    assert (await asked("retry", "echo/one")).stderr == (
+    assert (await asked("dead", "retry", "echo/one")).stderr == (
         "actonce: task 'echo/one' is done: this is for what failed\n"
     )
     later = await asked.replica.submit("echo", 1, key="later", delay="1h")
     assert await later.cancel() == "cancelled"
     with pytest.raises(TaskFailed, match="it was cancelled"):
         await later.result(WAIT_S)
+
+
+@pytest.mark.anyio
+async def test_orders_for_more_than_a_task(asked: Asked) -> None:
+    assert (await asked("pause", "--kind", "echo", "--reason", "wrong prompt")).stdout == "kind echo is paused\n"
+    handle = await asked.replica.submit("echo", 1, key="k")
+    story = await asked.json("explain", "echo/k")
+    assert re.fullmatch(r"does not begin: kind echo is paused by a since \S+ \S+Z \(wrong prompt\)", story["held"])
+    assert "held     it does not begin: kind echo" in (await asked("explain", "echo/k")).stdout
+    assert "degraded: kind echo is paused by a since" in (await asked("status")).stdout
+    stopped = (await asked("stop", "--now")).stdout.splitlines()
+    assert stopped[0] == "the agent has stopped: confirmed by a"
+    assert stopped[1].startswith("also: kind echo is paused by a since")
+    assert (await asked.json("resume"))["also"] == [(await asked.json("status"))["orders"][0]["sentence"]]
+    assert re.fullmatch(r"kind echo drains: [01] open\n", (await asked("drain", "--kind", "echo")).stdout)
+    await handle.result(WAIT_S)
+    with pytest.raises(Draining):
+        await asked.replica.submit("echo", 1)
+    ordered = await asked.replica.control("run", kind="echo")
+    assert (ordered.switch.mode, ordered.missing) == ("run", ())
+    assert (await asked.replica.control("halt", timeout_s=5.0)).confirmed == ("a",)
+    with pytest.raises(NoSuchTarget, match="no replica 'b' is known; there are: a"):
+        await asked.replica.control("pause", replica="b")
+    assert (await asked("stop", "--kind", "ecko")).stderr.startswith("actonce: no replica has a handler for 'ecko'; ")
+    assert (await asked("stop", "--kind", "echo", "--replica", "a")).exit_code == 2
+    assert (await asked("resume")).stdout == "the agent goes on\n"
+    assert await asked.json("report") == await asked.replica.report()
+    assert (await asked("report")).stdout == "ran twice 0, doubled 0, doubts 0, memory 0\n"
 
 
 @pytest.mark.anyio
@@ -253,6 +311,23 @@ async def test_what_a_replica_shows_of_its_quotas(asked: Asked) -> None:
     refused = await asked("quota", "--found")
     assert (refused.exit_code, refused.stderr) == (1, "actonce: rights were founded by a already\n")
     assert "llm/cents: 80 % of the budget of this day is used" in (await asked("status")).stdout
+
+
+@pytest.mark.anyio
+async def test_memory(asked: Asked) -> None:
+    assert (await asked("memory", "set", "mood", '"good"')).stdout == "mood is remembered\n"
+    assert (await asked("memory", "set", "users", "[1]", "--field", "ada", "--ttl", "1h")).exit_code == 0
+    assert (await asked("memory", "get", "mood")).stdout == '"good"\n'
+    assert (await asked.json("memory", "get", "users"))["value"] == {"ada": [1]}
+    assert [row["name"] for row in await asked.json("memory", "ls")] == ["mood", "users"]
+    assert (await asked("memory", "set", "mood", "7")).exit_code == 0
+    lines = (await asked("memory", "history", "mood")).stdout.splitlines()
+    assert [line.split("\t")[-2:] for line in lines[1:]] == [['"good"', "replaced"], ["7", "yes"]]
+    assert (await asked("memory", "rm", "mood")).stdout == "mood is forgotten\n"
+    gone = await asked("memory", "get", "mood")
+    assert (gone.exit_code, gone.stderr) == (1, "actonce: nothing is remembered under 'mood'\n")
+    wrong = await asked("memory", "set", "mood", "good")
+    assert (wrong.exit_code, wrong.stderr.startswith("actonce: VALUE is not JSON")) == (1, True)
 
 
 @pytest.mark.anyio

@@ -137,8 +137,8 @@ def test_orders() -> None:
         assert await api.ask("POST", "/cancel/echo/k", {}, headers=JSON) == cancelled
         await api.lab.sure(lambda: not api.lab.engine("a").claims.open)
         assert await api.ask("POST", "/cancel/echo/k", {}, headers=JSON) == cancelled, "it is that already"
-        dead = (await api.ask("GET", "/tasks", query={"state": "dead"}))[1]
-        assert [(row["task"], row["state"], row["result"]) for row in dead] == [
+        dead = (await api.ask("GET", "/dead"))[1]
+        assert [(row["task"], row["state"], row["error"]) for row in dead] == [
             ("echo/k", "cancelled", "it was cancelled")
         ]
         assert (await api.ask("POST", "/drop/echo/k", {}, headers=JSON))[1]["state"] == "dropped"

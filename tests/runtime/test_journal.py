@@ -262,7 +262,7 @@ def test_a_shortened_database_is_damage(engine: Engine, tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in (0, 1, 99, 100, 4096, 5000, len(whole) - 4096, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(JournalDamaged, match="move it aside and start with --join to refetch"):
+        with pytest.raises(JournalDamaged, match="start with --join and the address of another replica"):
             engine.open(tmp_path)
 
 

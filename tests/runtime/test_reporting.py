@@ -60,7 +60,7 @@ def test_the_status_of_a_working_mesh() -> None:
             assert facts["acting"]
             found = {name: count for name, count in facts["tasks"].items() if count}
             assert found == {"running": 1, "done": 1, "failed": 1}
-            assert facts["effects"] == {"posted": 1, "under way": 0, "skipped": 0}
+            assert facts["effects"] == {"posted": 1, "under way": 0, "skipped": 0, "in doubt": 0, "refused": 0}
             assert facts["doubts"] == 0
             assert facts["view"]["members"] == ["a", "b"]
             assert {fact["name"]: fact["state"] for fact in facts["replicas"]} == {

@@ -323,21 +323,21 @@ def intent_not_acknowledged(patch: Patch) -> None:
 
 def absent_counts_at_once(patch: Patch) -> None:
     """A look-up that finds nothing is believed although a request may be on its way."""
-    settle = Effect._settle
+    settle = Effect._is_settled
 
-    async def hasty(self: Effect, doubt: Settle) -> Any:
+    async def hasty(self: Effect, doubt: Settle) -> bool:
         return await settle(self, replace(doubt, quiet_from=-math.inf))
 
-    patch.setattr(Effect, "_settle", hasty)
+    patch.setattr(Effect, "_is_settled", hasty)
 
 
 def doubt_not_asked(patch: Patch) -> None:
     """An intent without a receipt is taken for an effect that did not happen."""
 
-    async def resend(self: Effect, doubt: Settle) -> Any:
-        return await self._publish(doubt.body, settled="resent")
+    async def resend(self: Effect, doubt: Settle) -> bool:
+        return False
 
-    patch.setattr(Effect, "_settle", resend)
+    patch.setattr(Effect, "_is_settled", resend)
 
 
 # Wake-ups and order

@@ -15,6 +15,7 @@ import pytest
 
 from actonce.settings import LAN
 from actonce.sim import run as sim_run
+from actonce.sim.disk_faults import Damage
 from actonce.sim.elections import Operation, is_linearizable
 from actonce.sim.plan import Burst, Crash, DropLink, Mix, OneWay, Partition, Plan, SlowDisk, Wipe, to_json
 from actonce.sim.run import Scenario, run_seed
@@ -86,6 +87,7 @@ SLOW_RESTART = Hunt(  # with slots to spare: the oldest tasks, which wait for th
     (*TURN[:-1], Burst(1.6, 40), *apart("bc", at=0.3, for_s=1.96), SlowDisk(1.3, "b", 4.0, 0.96), *LOSS),
 )
 WIPED = Hunt(RESTART.scenario, (*TURN, *apart("bc", at=0.3, for_s=1.96), Wipe(2.25, "b", 0.05)))
+DAMAGED = Hunt(RESTART.scenario, (*TURN, *apart("bc", at=0.3, for_s=1.96), Damage(2.25, "b", "cut", 0.05)))
 DOUBLE = "needs a majority|after epoch|was decided for|never decided|write-once"
 FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
     # name, seeds within which it is found, where, what the checkers say
@@ -94,6 +96,7 @@ FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
     ("lease_ignored_by_voters", 3, CUT_AND_CLAIMED, DOUBLE),
     ("restart_not_waited", 3, RESTART, DOUBLE),
     ("journal_ignored", 5, WIPED, DOUBLE),
+    ("journal_id_kept", 5, DAMAGED, DOUBLE),
     ("lease_ignored_at_gate", 3, CUT, DOUBLE),
     ("majority_of_the_reachable", 3, SIDES, DOUBLE),
 )

@@ -25,8 +25,8 @@ SHORT_S = 1.2
 """Cuts are shorter than suspicion and grace: nothing may double."""
 SCENARIO = scenario(SECONDS, 30, (0.1, 1.5))
 SMALL = scenario(4.0, 50, (0.1, 1.0), connect_s=1.0, delay_s=(0.05, 0.2))
-NEED_A_ROSTER = {"Wipe", "Vote"}
-"""Drawn in `test_majority`: here nothing votes, and two copies of a task do not survive the loss of two disks."""
+NOT_HERE = {"Wipe", "Vote", "Damage"}
+"""Drawn in `test_majority` and `test_disks`: two copies of a task do not survive the loss of two disks."""
 PAUSES_S = (1.9, 2.0, 2.2, 2.4, 2.6)
 """Just long enough to be given up."""
 
@@ -85,7 +85,7 @@ def command(plan: Plan, seed: int) -> str:
 
 
 def test_there_is_a_strategy_for_every_fault() -> None:
-    assert set(STRATEGIES) == set(KINDS) - NEED_A_ROSTER
+    assert set(STRATEGIES) == set(KINDS) - NOT_HERE
 
 
 @given(plan=plans, seed=st.integers(min_value=1, max_value=10_000))

@@ -11,13 +11,18 @@ MESSAGES_MAX = 1_000_000
 
 
 class Endless(list[Message]):
-    """Messages until `stop`: a sequence that the relay walks along while it grows."""
+    """Messages until `stop`: a sequence that the relay walks along while it grows. Their ids begin with `prefix`."""
 
     stop = False
+
+    def __init__(self, prefix: str = "m") -> None:
+        super().__init__()
+        self._prefix = prefix
 
     def __iter__(self) -> Iterator[Message]:
         for number in count():
             if self.stop or number >= MESSAGES_MAX:
                 return
-            self.append(Message(f"m{number}", {"id": f"m{number}", "text": f"message {number}"}))
+            name = f"{self._prefix}{number}"
+            self.append(Message(name, {"id": name, "text": f"message {number}"}))
             yield self[number]

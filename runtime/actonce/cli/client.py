@@ -25,9 +25,10 @@ class NoAnswer(ActonceError):
 class Refused(ActonceError):
     """The replica answered that it cannot do what it was asked."""
 
-    def __init__(self, reason: str, status: int) -> None:
+    def __init__(self, reason: str, status: int, answer: dict[str, Any] | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.answer = answer or {}
 
 
 class Client:
@@ -55,9 +56,9 @@ class Client:
         """
         return self._answer("GET", path, ANSWER_TIMEOUT_S + wait_s, params=query)[1]
 
-    def post(self, path: str, body: object) -> Any:
+    def post(self, path: str, body: object, *, wait_s: float = 0.0) -> Any:
         """As `get`, for what changes something."""
-        return self._answer("POST", path, ANSWER_TIMEOUT_S, json=body)[1]
+        return self._answer("POST", path, ANSWER_TIMEOUT_S + wait_s, json=body)[1]
 
     def explain(self, task: str) -> Any:
         """The story of a task."""
@@ -101,4 +102,4 @@ class Client:
             raise NoAnswer(f"what answers at {self.at} is not a replica of Actonce")
         if response.status_code == httpx.codes.UNAUTHORIZED and self._headers:
             reason = "it has another secret than the one in --secret-file"
-        raise Refused(reason, response.status_code)
+        raise Refused(reason, response.status_code, answer)

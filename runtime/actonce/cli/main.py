@@ -5,7 +5,26 @@ from __future__ import annotations
 import click
 
 from actonce import __version__
-from actonce.cli import bench, demo, feed, healthcheck, order, quota, roster, run, show, simulate, submit
+from actonce.cli import (
+    bench,
+    control,
+    dead,
+    demo,
+    doubts,
+    feed,
+    healthcheck,
+    hook,
+    journal,
+    memory,
+    order,
+    quota,
+    report,
+    roster,
+    run,
+    show,
+    simulate,
+    submit,
+)
 from actonce.cli.failure import Commands
 
 
@@ -27,11 +46,19 @@ for command in (
     show.posts,
     show.schedules,
     show.explain,
+    report.report,
     roster.roster,
+    control.pause,
+    control.resume,
+    control.drain,
+    control.stop,
     order.cancel,
-    order.retry,
-    order.drop,
+    dead.dead,
+    doubts.doubts,
     quota.quota,
+    journal.journal,
+    memory.memory,
+    hook.hook,
     healthcheck.healthcheck,
     demo.demo,
     bench.bench,

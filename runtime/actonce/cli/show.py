@@ -44,12 +44,10 @@ def status(at: str, secret_file: Path | None, as_json: bool) -> None:
     help="Only these. Open tasks are claimed by nobody yet; held ones wait for a time or for other tasks; waiting ones "
     "failed, and will be tried again; those set aside ended the process that ran them, again and again.",
 )
-@click.option("--dead", is_flag=True, help="Only those that failed, were set aside or cancelled: see `actonce retry`.")
 @limit_option
 @asking
-def tasks(state: str | None, dead: bool, limit: int, at: str, secret_file: Path | None, as_json: bool) -> None:
+def tasks(state: str | None, limit: int, at: str, secret_file: Path | None, as_json: bool) -> None:
     """List tasks, newest first: their state, who claimed them, how often they failed, what they returned."""
-    state = "dead" if dead else state
     query = {"limit": str(limit)} if state is None else {"limit": str(limit), "state": state}
     rows = Client(at, secret_file).get("/tasks", query)
     columns = ("task", "state", "submitted", "claimed_by", "epoch", "failed_attempts", "deaths", "result", "waits")
@@ -89,6 +87,8 @@ def explain(task: str, at: str, secret_file: Path | None, as_json: bool) -> None
             f"result   {cell(facts['result'])}",
             f"rank     {' > '.join(facts['rank'])} (the first that is live and can, owns it; now {facts['owner_now']})",
             *([f"held     it {facts['held']}"] if facts["held"] else []),
+            *([f"waits    {facts['waits']}"] if facts["waits"] else []),
+            *(f"view     {view}" for view in facts["views"]),
             *facts["guard"],
             "",
             *facts["story"],

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from actonce import reporting
+from actonce import heal, reporting
 from actonce.cli.screen import Screen
 from actonce.cli.stopping import Stop
 from actonce.engine import Engine
@@ -35,8 +35,14 @@ class Look:
     degraded: list[str]
     linked: bool
     denials: Mapping[str, str]
+    patient: bool
+    """Whether it is worth to wait until they no longer refuse."""
     status: dict[str, Any] | None
     """Everything, for the table on a terminal."""
+    disputed: int
+    """Grows with what `heal` may find."""
+    report: tuple[str, dict[str, int]] | None
+    """What was done twice or is in doubt, in a sentence and in numbers; looked for when there may be more of it."""
 
 
 async def watch(replica: Replica, screen: Screen, stop: Stop, join: tuple[str, ...]) -> None:
@@ -47,14 +53,17 @@ async def watch(replica: Replica, screen: Screen, stop: Stop, join: tuple[str, .
     """
 
     def look(engine: Engine) -> Look:
-        membership = engine.membership
+        membership, disputed = engine.membership, sum(engine.ledger.state.disputes.disputed.values())
         return Look(
             settled=membership.settled.value if membership.settled else None,
             view=reporting.view_facts(membership.view),
             degraded=reporting.degraded(engine),
             linked=bool(engine.gossip.lines),
             denials=dict(engine.views.denials),
+            patient=engine.views.patient,
             status=reporting.status(engine) if screen.wants_status else None,
+            disputed=disputed,
+            report=last.report if last is not None and last.disputed == disputed else _report(engine),
         )
 
     last: Look | None = None
@@ -68,6 +77,12 @@ async def watch(replica: Replica, screen: Screen, stop: Stop, join: tuple[str, .
         last = found
         looked_s = anyio.current_time() - began_s
         await _pause(max(LOOK_S, looked_s / LOOK_SHARE_MAX), stop)
+
+
+def _report(engine: Engine) -> tuple[str, dict[str, int]] | None:
+    found = heal.report(engine.ledger.state)
+    words = heal.summary(found)
+    return (words, heal.counts(found)) if words is not None else None
 
 
 async def _pause(wait_s: float, stop: Stop) -> None:
@@ -84,6 +99,8 @@ def _tell_changes(screen: Screen, last: Look | None, found: Look) -> None:
         screen.event("settled", f"settled: {found.settled}", why=found.settled)
     if found.settled is not None and (last is None or found.view != last.view):
         screen.event("view", f"view {found.view['number']}: {_members(found.view)}", **found.view)
+    if found.report is not None and (last is None or found.report != last.report):
+        screen.event("report", found.report[0], **found.report[1])
     before = last.degraded if last is not None else []
     if found.degraded != before:
         for fact in found.degraded:
@@ -103,6 +120,8 @@ def _check_denials(found: Look, join: tuple[str, ...]) -> None:
     if not join or found.settled is not None or found.linked or not all(address in found.denials for address in join):
         return
     reason = found.denials[join[0]]
+    if found.patient and "name taken" in reason:
+        return
     advice = "; --secret-file must name the secret of that mesh" if "secret" in reason else ""
     which = join[0] if len(join) == 1 else "every --join address"
     raise ConfigError(f"{which} refuses this replica: {reason}{advice}")

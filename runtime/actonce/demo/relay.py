@@ -43,6 +43,8 @@ class Relay:
     messages: Sequence[Message]
     rate: float
     """Messages a second."""
+    kind: str = KIND
+    """The kind of task that a message is."""
     deliveries: list[Delivery] = field(default_factory=list)
     acknowledged: int = 0
     acknowledged_at: float = 0.0
@@ -88,7 +90,7 @@ class Relay:
     async def _offer(self, wire: Wire, delivery: Delivery) -> bool:
         """Whether the replica has answered for good."""
         message = delivery.message
-        body = {"kind": KIND, "payload": message.payload, "key": message.id}
+        body = {"kind": self.kind, "payload": message.payload, "key": message.id}
         try:
             status, answer = await wire.ask("POST", "/submit", body, limit_s=DELIVERY_LIMIT_S)
         except Unreached:

@@ -7,6 +7,7 @@ waits when there is none. `actonce.journal` is the contract, `journal_store` the
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -19,8 +20,9 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from actonce.edge import journal_store
+from actonce.edge import aside, journal_store
 from actonce.edge.journal_store import FILE_NAME, Store
+from actonce.edge.mark import make_mark, read_mark
 from actonce.errors import JournalDamaged, JournalError, JournalFailed, JournalInUse, JournalUnreadable
 from actonce.journal import Recovered, Row
 
@@ -42,10 +44,11 @@ class SqliteJournal:
         self._thread = threading.Thread(name="actonce-journal", daemon=True, target=self._run)
         self._opened = SimpleQueue[Recovered | BaseException]()
         self._names = ("", "")
+        self._rejoin = False
         self._closed = False
 
-    def open(self, agent: str, replica: str) -> Recovered:
-        self._names = (agent, replica)
+    def open(self, agent: str, replica: str, rejoin: bool) -> Recovered:
+        self._names, self._rejoin = (agent, replica), rejoin
         self._thread.start()
         recovered = self._opened.get()
         if isinstance(recovered, BaseException):
@@ -68,7 +71,7 @@ class SqliteJournal:
         # The connection lives in this thread's frame alone: when a process ends without `close`, no garbage collector
         # may close it, since SQLite then removes the log, which would look like damage at the next start.
         try:
-            store, recovered = open_store(self._folder, *self._names)
+            store, recovered = open_store(self._folder, *self._names, self._rejoin)
         except BaseException as error:
             self._opened.put(error)
             return
@@ -100,6 +103,7 @@ class SqliteJournal:
             if rows:
                 store.append(rows)
             if durables:
+                store.vouch()
                 self._tell(partial(call_each, durables))
 
     def _tell(self, call: Callable[[], None]) -> None:
@@ -119,12 +123,16 @@ def open_journal(
     replica: str,
     post: Post,
     on_error: Callable[[JournalError], None],
+    rejoin: bool = False,
 ) -> tuple[SqliteJournal, Recovered]:
     """Open the journal in the folder `path`, or make a new one there. Blocks: reads and verifies all rows.
 
     `post` runs a call on the engine's thread soon, in order, from any thread (`loop.call_soon_threadsafe`); it may
     raise RuntimeError once nobody listens. `on_error` is called there once, when a write fails: nothing is acknowledged
     after.
+
+    `rejoin`: there are others to ask. Then a damaged journal is set aside (see `aside.py`), and a new one, with another
+    id and what was readable, takes its place: `Recovered.damage` says so. Otherwise a damaged journal is refused.
 
     The new incarnation number is on disk, in the main file, before this returns. One process at a time can hold a
     journal (`flock` on `<path>/lock`, let go by the kernel when the process ends, however it ends).
@@ -135,7 +143,7 @@ def open_journal(
     """
     folder = Path(path)
     journal = SqliteJournal(folder, take_lock(folder), post, on_error)
-    return journal, journal.open(agent, replica)
+    return journal, journal.open(agent, replica, rejoin)
 
 
 def take_lock(folder: Path) -> int:
@@ -155,28 +163,25 @@ def take_lock(folder: Path) -> int:
     return lock
 
 
-def open_store(folder: Path, agent: str, replica: str) -> tuple[Store, Recovered]:
+def open_store(folder: Path, agent: str, replica: str, rejoin: bool) -> tuple[Store, Recovered]:
     path = folder / FILE_NAME
-    new = not os.path.lexists(path)
     try:
-        if new:
-            if journal_store.log_of(path).exists():
-                raise JournalDamaged(
-                    f"{path} is gone but its write-ahead log is there: put it back, or move the whole folder aside "
-                    "and start with --join to refetch everything from the peers"
-                )
-            journal_store.create(path, agent=agent, replica=replica, journal_id=secrets.token_hex(16))
-        recovered, seq = journal_store.read(path, agent=agent, replica=replica)
+        aside.finish(folder)
+        try:
+            recovered, seq = look(folder, agent, replica)
+        except JournalDamaged as error:
+            if not rejoin:
+                raise
+            aside.set_aside(folder, error.what, agent=agent, replica=replica)
+            recovered, seq = look(folder, agent, replica)
         first = int(time.time() * 1000)  # above those of a journal of this name that was lost before
-        # A process that died before its first view was on disk leaves a journal that is as good as new.
-        empty = not recovered.updates and recovered.view is None
-        recovered = replace(recovered, incarnation=first if new else recovered.incarnation + 1, new=empty)
-        store = Store(path, seq)
+        recovered = replace(recovered, incarnation=recovered.incarnation + 1 if recovered.incarnation else first)
+        store = Store(path, seq, recovered.journal_id)
         try:
             store.append([Row("opened", str(recovered.incarnation).encode())])
             store.checkpoint()
         except BaseException:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error, OSError):
                 store.close()
             raise
     except (sqlite3.Error, OSError) as error:
@@ -184,8 +189,32 @@ def open_store(folder: Path, agent: str, replica: str) -> tuple[Store, Recovered
     return store, recovered
 
 
+def look(folder: Path, agent: str, replica: str) -> tuple[Recovered, int]:
+    """What the journal holds, and its last seq. Where there never was one, a new one is made; and only there."""
+    path = folder / FILE_NAME
+    if not os.path.lexists(path):
+        what = ""
+        if journal_store.log_of(path).exists():
+            what = f"{path} is gone but its write-ahead log is there"
+        elif (marked := read_mark(folder)) is not None:
+            what = f"{path} is gone, and held {marked.seq} rows"
+        if what:
+            raise JournalDamaged(
+                f"{what}: put it back, or start with --join to refetch everything from the peers; "
+                "for a replica that is to begin anew, move the whole folder aside",
+                what,
+            )
+        journal_store.create(path, agent=agent, replica=replica, journal_id=secrets.token_hex(16))
+    recovered, seq = journal_store.read(path, agent=agent, replica=replica)
+    if read_mark(folder) is None:
+        make_mark(folder, recovered.journal_id, seq)
+    return recovered, seq
+
+
 def failed(folder: Path, error: Exception) -> JournalError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_READONLY or isinstance(error, PermissionError):
         return JournalUnreadable(f"the journal in {folder} cannot be written: {error}")
-    return JournalFailed(f"writing the journal in {folder} failed: {error}; free the disk, then start again")
+    full = code == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+    advice = "free the disk" if full else "look at the disk (dmesg, SMART)"
+    return JournalFailed(f"writing the journal in {folder} failed: {error}; {advice}, then start again")

@@ -6,6 +6,8 @@
       "update", "view", "meta"    what the replica appended
     head(one, seq, state, sum)    the last seq, and "open" or "closed": a row that damage hides is missed
 
+Beside it lies the mark (`mark.py`), which tells an end that was cut off from one that never reached the disk.
+
 SQLite's own integrity check misses most flipped bits, the checksums miss what could hurt a later write (a free list
 that points at live pages), so both are asked. Read a journal with other tools only in a copy, or with
 `sqlite3 -readonly`: a tool that may write deletes the write-ahead log, and that is taken for damage.
@@ -20,8 +22,9 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+from actonce.edge.mark import Mark, read_mark
 from actonce.edge.wal import wal_is_damaged
-from actonce.errors import JournalDamaged, JournalForeign, JournalTooNew, JournalUnreadable
+from actonce.errors import JournalDamaged, JournalForeign, JournalTooNew, JournalTooOld, JournalUnreadable
 from actonce.journal import UPDATE, VIEW, Recovered, Row, checksum
 
 FORMAT = 1
@@ -41,9 +44,10 @@ SCHEMA = """
 class Store:
     """An open journal file. SQLite's errors pass through `append` and `close`."""
 
-    def __init__(self, path: Path, seq: int) -> None:
+    def __init__(self, path: Path, seq: int, journal_id: str) -> None:
         self._path = path
         self._seq = seq
+        self._mark = Mark(path.parent, journal_id)
         self._db = connect(path)
         self._whole = True
 
@@ -61,16 +65,24 @@ class Store:
             write_head(self._db, self._seq, state)
         self._whole = True
 
+    def vouch(self) -> None:
+        """Say in the mark that all of it is on disk: before anybody else is told."""
+        self._mark.write(self._seq)
+
     def checkpoint(self) -> None:
         """Move all into the main file: what is in it by now outlives even the loss of the write-ahead log."""
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.vouch()
+        self._mark.sync()
 
     def close(self) -> None:
         try:
             if self._whole:
                 self.append((), CLOSED)
+                self.vouch()
         finally:
             self._db.close()
+            self._mark.close()
             if not self._whole:
                 with suppress(OSError):  # SQLite removes a log that is in the file by now: it is empty then, not lost
                     log_of(self._path).touch()
@@ -134,15 +146,36 @@ def read(path: Path, *, agent: str, replica: str) -> tuple[Recovered, int]:
             f"the journal {path} belongs to replica {identity['replica']!r} of agent {identity['agent']!r}, "
             f"not to replica {replica!r} of agent {agent!r}"
         )
+    check_mark(path, identity["id"], seq)
     views = [row.data for row in rows if row.kind == VIEW]
+    updates = tuple(row.data for row in rows if row.kind == UPDATE)
+    after = identity.get("after", {})  # what this journal came in place of: see `aside.py`
+    damage = "" if views else after.get("damage", "")
     recovered = Recovered(
         journal_id=identity["id"],
         incarnation=max((int(row.data) for row in rows if row.kind == "opened"), default=0),
-        updates=tuple(row.data for row in rows if row.kind == UPDATE),
+        updates=updates,
         view=views[-1] if views else None,
-        new=False,
+        # A process that died before its first view was on disk leaves a journal that is as good as new.
+        new=not views and not damage and (not updates or after.get("new", False)),
+        damage=damage,
+        replaces=after.get("journal", ""),
     )
     return recovered, seq
+
+
+def check_mark(path: Path, journal_id: str, seq: int) -> None:
+    """Whether rows that were durable are missing at the end, which nothing else shows."""
+    marked = read_mark(path.parent)
+    if marked is None:
+        if seq > 1:  # with one row, its process ended between making the journal and making the mark
+            raise damaged(path, "its mark is gone, so nobody knows whether it is complete")
+    elif not marked.journal:
+        raise damaged(path, "its mark is unreadable, so nobody knows whether it is complete")
+    elif marked.journal != journal_id:
+        raise damaged(path, f"its mark is that of journal {marked.journal}, so it is another one than was here before")
+    elif marked.seq > seq:
+        raise damaged(path, f"rows {seq + 1} to {marked.seq} were on the disk and are gone")
 
 
 def check_files(path: Path) -> bool:
@@ -158,7 +191,7 @@ def check_files(path: Path) -> bool:
     except OSError as error:
         raise JournalUnreadable(f"the journal {path} cannot be read: {error.strerror}") from None
     alike = sum(one == other for one, other in zip(header, MAGIC, strict=False))
-    if alike < len(header[: len(MAGIC)]) / 2:
+    if alike < len(header[: len(MAGIC)]) / 2 and read_mark(path.parent) is None:
         raise JournalUnreadable(f"{path} is not a journal")
     if header[: len(MAGIC)] != MAGIC or header[18:20] != IN_WAL_MODE:
         raise damaged(path, "its first bytes are not those of a journal")
@@ -198,12 +231,19 @@ def check_format(path: Path, kind: str, data: bytes) -> None:
         raise JournalTooNew(
             f"the journal {path} has format {written}, this version of Actonce reads up to {FORMAT}: upgrade it"
         )
-    if written != FORMAT:
+    if kind != "journal":
         raise damaged(path, "row 1 does not say what it is")
+    if written != FORMAT:
+        raise JournalTooOld(
+            f"the journal {path} has format {written}, this version of Actonce reads only {FORMAT}: export it with the "
+            "version that wrote it (actonce journal export), and import that file"
+        )
 
 
 def damaged(path: Path, what: str) -> JournalDamaged:
+    what = " ".join(what.split())
     return JournalDamaged(
-        f"the journal {path} is damaged ({' '.join(what.split())}): "
-        "move it aside and start with --join to refetch everything from the peers"
+        f"the journal {path} is damaged ({what}): start with --join and the address of another replica, to refetch "
+        "what is lost; if there is no other, see `actonce journal repair --help`",
+        what,
     )

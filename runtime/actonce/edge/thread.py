@@ -114,7 +114,12 @@ class EngineThread:
         # A callback that raised leaves the engine in a state that nobody thought of: it must not act on.
         loop.set_exception_handler(broken)
         journal, recovered = open_journal(
-            setup.data, agent=setup.agent.name, replica=setup.name, post=loop.call_soon_threadsafe, on_error=failed
+            setup.data,
+            agent=setup.agent.name,
+            replica=setup.name,
+            post=loop.call_soon_threadsafe,
+            on_error=failed,
+            rejoin=bool(setup.join),
         )
         try:
             http: list[HttpHandler] = []

@@ -19,10 +19,10 @@ class Adopted:
     agent: Agent
 
     def __call__(self, world: SimWorld, feed: Feed) -> Agent:
-        """The user's tasks; each sink answers look-ups if the user's does, and refuses repeated keys as it does."""
+        """The user's tasks; each sink answers look-ups if the user's does, and dedupes as it does. No sources."""
         agent = Agent(
             self.agent.name,
-            dict(self.agent.tasks),
+            {kind: spec for kind, spec in self.agent.tasks.items() if spec.poll is None},
             schedules=dict(self.agent.schedules),
             quotas=dict(self.agent.quotas),
             locks=self.agent.locks,

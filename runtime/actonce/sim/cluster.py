@@ -6,6 +6,7 @@ import asyncio
 import random
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from actonce.agent import Agent
 from actonce.desk import Desk
 from actonce.engine import Engine
 from actonce.envelopes import Kind, is_envelope, open_envelope
+from actonce.errors import Draining
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
 from actonce.messages import Push, decode
@@ -22,7 +24,7 @@ from actonce.placement import NO_TRAITS, Traits
 from actonce.readiness import make_terms
 from actonce.running import Run
 from actonce.settings import LAN, Settings
-from actonce.sim import watching
+from actonce.sim import disk_faults, watching
 from actonce.sim.disk import Disk
 from actonce.sim.history import History, Reachability
 from actonce.sim.locks import LockStore
@@ -131,6 +133,7 @@ class Cluster:
         self.locks = LockStore(self._rng("locks"))
         self.nodes = {name: Node(name, Disk(self._rng(f"disk/{name}"))) for name in names}
         self._pids = 0
+        self._worlds: list[SimWorld] = []  # a dead process's handlers are not garbage: they stand still for ever
         self._gone: set[ProcessId] = set()
         self.history = History(self.loop.time)
         self.truth = Reachability(self.loop.time)
@@ -140,8 +143,14 @@ class Cluster:
         self.acknowledged: list[str] = []
         self.failures: list[str] = []
         self.loop.set_exception_handler(self._broken)
+        self.damaged: dict[str, tuple[bool, int]] = {}
+        """Replicas whose disk was damaged since they ended; whether a durable row is gone or changed; which journal."""
+        self.lost_keys: set[str] = set()
+        """Keys of entries that only damaged disks held: what becomes of them is nobody's fault."""
         self.slack_s = 0.0
         """What slow links and losses may add to a silence: checkers allow for it."""
+        self.one_host = True
+        """Whether a process table proves deaths; otherwise links that end, and addresses that refuse, have to."""
 
     def _rng(self, part: str) -> random.Random:
         return random.Random(f"{self.seed}/{part}")
@@ -157,12 +166,14 @@ class Cluster:
         self._pids += 1
         rng = self._rng(f"world/{name}/{self._pids}")
         world = SimWorld(self.network, node.disk, name, rng, self._pids, self._gone.__contains__, self.locks)
+        self._worlds.append(world)
 
         def perform(desk: Desk, run: Run) -> Cancel:
             return world.hands.start(lambda: self._handle(world, desk, run))
 
         def died() -> None:
-            self._gone.add(world.process)
+            if self.one_host:
+                self._gone.add(world.process)
             node.disk.crash()
             self.history.add("killed", world.process.pid, name)
             self.count(name)
@@ -187,6 +198,11 @@ class Cluster:
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
         watching.cancels(self.history, world, engine)
+        watching.halts(self.history, world, engine)
+        if name in self.damaged:
+            lossy, journal = self.damaged.pop(name)
+            replaced = node.disk.journal != journal and bool(engine.damage)
+            watching.damage(self.history, self.failures, name, lossy=lossy, replaced=replaced)
         world.transport.begin(engine.routes.me, engine.routes)
         world.guard(engine.start)
         for other in sorted(self.nodes):
@@ -196,6 +212,13 @@ class Cluster:
     def wipe(self, name: str) -> None:
         """Its disk is replaced by an empty one. Not while it runs."""
         self.nodes[name].disk.wipe()
+
+    def damage(self, name: str, way: str) -> None:
+        """Its disk is damaged, in one of `disk_faults.WAYS`. Not while it runs."""
+        disk = self.nodes[name].disk
+        before = list(disk.rows)
+        self.damaged[name] = disk_faults.damage(disk, disk.rng, way), disk.journal
+        self.lost_keys |= disk_faults.lost_for_all(disk, before, [node.disk for node in self.nodes.values()])
 
     def kill(self, name: str) -> None:
         """kill -9."""
@@ -328,7 +351,12 @@ class Cluster:
             self.history.add("acknowledged", 0, name, submitted.task)
 
         made = make_terms(node.world.wall(), **terms)
-        node.world.guard(lambda: inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged, made))
+
+        def submit() -> None:
+            with suppress(Draining):
+                inbox.submit(kind, pack_payload("the payload", payload), key, acknowledged, made)
+
+        node.world.guard(submit)
 
     def cancel(self, name: str, task: str) -> None:
         """Order at this replica that the task be called off, if it knows the task."""

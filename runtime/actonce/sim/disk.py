@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from actonce.journal import UPDATE, VIEW, Recovered, Row
+from actonce.recovery import Found, judge, salvaged
 from actonce.sim.process import Process
 
 
@@ -21,23 +22,47 @@ class Disk:
     journal: int = 1
     """Counts the journals that this disk, and those in whose place it came, have held."""
     sync_s: tuple[float, float] = (0.0002, 0.002)
+    mark: int = 0
+    """Rows that surely reached the disk, as the mark beside a real journal says."""
+    image: tuple[list[Found], int] | None = None
+    """What a damage left: rows, sound or not, and the number of the last one by the head. Read at the next opening."""
+    damage: str = ""
+    replaced: str = ""
 
     def open(self, name: str) -> Recovered:
         """As opening a journal: the incarnation is counted durably."""
         self.incarnation += 1
+        if self.image is not None:
+            self._recover(name)
         views = [row.data for row in self.rows if row.kind == VIEW]
         return Recovered(
-            journal_id=f"journal-{name}" if self.journal == 1 else f"journal-{name}-{self.journal}",
+            journal_id=self._journal_id(name),
             incarnation=self.incarnation,
             updates=tuple(row.data for row in self.rows if row.kind == UPDATE),
             view=views[-1] if views else None,
-            new=not self.rows,
+            new=not self.rows and not self.damage,
+            damage="" if views else self.damage,
+            replaces=self.replaced,
         )
+
+    def _journal_id(self, name: str) -> str:
+        return f"journal-{name}" if self.journal == 1 else f"journal-{name}-{self.journal}"
+
+    def _recover(self, name: str) -> None:
+        """As the real journal when it finds a damage, and there are others to rejoin."""
+        image, head = self.image if self.image is not None else ([], 0)
+        verdict = judge(image, max(head, self.mark))
+        self.rows, self.image = list(verdict.rows), None
+        if verdict.lost:
+            self.rows = salvaged(verdict.rows)
+            self.damage, self.replaced = f"the journal was damaged: {verdict.lost} lost", self._journal_id(name)
+            self.journal += 1
+        self.synced = self.mark = len(self.rows)
 
     def wipe(self) -> None:
         """Everything is lost. The next journal counts its incarnations above those of the lost one, as a real one."""
         self.rows.clear()
-        self.synced, self.journal = 0, self.journal + 1
+        self.synced, self.mark, self.journal, self.damage = 0, 0, self.journal + 1, ""
 
     def crash(self) -> None:
         """Power loss for what is not synced: some prefix of it survives."""
@@ -83,7 +108,7 @@ class SimJournal:
 
     def _synced(self, upto: int, unsynced: set[bytes], waiting: list[Callable[[], None]]) -> None:
         self._world.point()
-        self._disk.synced = max(self._disk.synced, upto)
+        self._disk.synced = self._disk.mark = max(self._disk.synced, upto)
         self.unsynced -= unsynced
         self._syncing = False
         for durable in waiting:

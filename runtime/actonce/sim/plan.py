@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from actonce.errors import ConfigError
+from actonce.sim.disk_faults import WAYS, Damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,20 @@ class LockSlow:
     for_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Somebody orders `replica` that the target be in this mode, and after `for_s` that it go on.
+
+    `target` is "agent", "kind:NAME" or "replica:NAME"; `mode` one of drain, pause, stop, halt (`stop --now`).
+    """
+
+    at: float
+    replica: str
+    mode: str
+    target: str
+    for_s: float
+
+
 Fault = (
     Crash
     | Pause
@@ -226,17 +241,19 @@ Fault = (
     | Join
     | Burst
     | Wipe
+    | Damage
     | Vote
     | LockDown
     | LockCut
     | LockSlow
+    | Order
 )
 Plan = tuple[Fault, ...]
 KINDS: dict[str, type[Fault]] = {
     kind.__name__: kind
     for kind in (
         *(Crash, Pause, Suspend, Partition, OneWay, SlowLink, CutLink, SlowPeer, DropLink),
-        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst, Wipe, Vote, LockDown, LockCut, LockSlow),
+        *(Skew, Drift, SlowDisk, DiskFull, Leave, Join, Burst, Wipe, Damage, Vote, LockDown, LockCut, LockSlow, Order),
     )
 }
 
@@ -273,6 +290,9 @@ class Mix:
     """A third of the contact window at most, both ways: beyond that a link is as good as cut."""
     locks_s: tuple[float, float] = (0.1, 8.0)
     """How long the lock service, or the way to it, is away. No fault of it is drawn by default."""
+
+    order_s: tuple[float, float] = (0.1, 4.0)
+    """How long an order stands. None is drawn by default."""
 
     def without(self, *kinds: str) -> Mix:
         """The same with some kinds of fault left out."""
@@ -328,8 +348,15 @@ def _draw_one(rng: random.Random, kind: str, names: Sequence[str], at: float, mi
             return LockCut(at, name, some(mix.locks_s))
         case "LockSlow":
             return LockSlow(at, name, some((0.1, 1.2)), some(mix.locks_s))
+        case "Damage":
+            return Damage(at, name, rng.choice(WAYS), some(mix.down_s))
         case "Burst":
             return Burst(at, rng.randint(5, 40))
+        case "Join":
+            return Join(at, max(name, other))  # never the first: somebody has to be there
+        case "Order":
+            mode, target = rng.choice(["drain", "pause", "stop", "halt", "halt"]), rng.choice(["agent", "agent", other])
+            return Order(at, name, mode, target if target == "agent" else f"replica:{target}", some(mix.order_s))
         case "Vote":
             return Vote(at, name, rng.choice(["add", "remove"]), rng.choice(sorted(names)))
         case "Crash" | "DiskFull" | "Leave" | "Wipe":

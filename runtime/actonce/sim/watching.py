@@ -1,4 +1,4 @@
-"""What the simulator writes down of a process beside faults and effects: steps, cancellations, rare branches."""
+"""What the simulator writes down of a process beside faults and effects: steps, orders, rare branches."""
 
 from __future__ import annotations
 
@@ -45,6 +45,32 @@ def cancels(history: History, world: SimWorld, engine: Engine) -> None:
                 history.add("cancel read", world.process.pid, world.name, key)
 
     engine.claims.changed = looked  # type: ignore[method-assign]
+
+
+def damage(history: History, failures: list[str], name: str, *, lossy: bool, replaced: bool) -> None:
+    """A process started on a damaged disk: if something durable was lost, it says so and goes on with a new journal; if
+    not, it goes on with the old one."""
+    history.sometimes["damages lossy" if lossy else "damages harmless"] += 1
+    if lossy and not replaced:
+        failures.append(f"{name}: durable rows of its journal are lost, and it goes on as if nothing had happened")
+    if replaced and not lossy:
+        failures.append(f"{name}: says that its journal is damaged, but nothing durable is lost")
+
+
+def halts(history: History, world: SimWorld, engine: Engine) -> None:
+    """When a process has read an emergency stop, and when that one is in force no more."""
+    refresh, known = engine.control.changed, set[str]()
+
+    def changed() -> None:
+        refresh()
+        controls = engine.ledger.state.controls
+        now = {key for key in controls if any(one.mode == "halt" for one in controls[key].in_force)}
+        for key in sorted(now ^ known):
+            history.add("halt read" if key in now else "halt over", world.process.pid, world.name, key)
+        known.clear()
+        known.update(now)
+
+    engine.control.changed = changed  # type: ignore[method-assign]
 
 
 def count(history: History, engine: Engine) -> None:

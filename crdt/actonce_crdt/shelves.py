@@ -1,0 +1,145 @@
+"""One lattice, many keys: the entries present of some kinds, and the joined state of each of their keys."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from types import MappingProxyType
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from . import memory
+from .effect import EffectState
+from .entries import Record, Step
+from .memory import CellState
+
+EntryId: TypeAlias = tuple[int, int]
+"""(client id, clock): names one entry of the document, for ever, on every replica."""
+
+S = TypeVar("S")
+
+
+class Shelf(Generic[S]):
+    """`add` costs a join, `remove` one for each entry that the key has left."""
+
+    __slots__ = ("_join", "_lift", "_records", "_states", "entries", "states")
+
+    def __init__(
+        self, lift: Callable[[Any], S], join: Callable[[S, S], S], records: Callable[[S], Iterable[Record]]
+    ) -> None:
+        """
+        Args:
+            lift: the state that one entry stands for.
+            join: the least upper bound of two states of one key.
+            records: entries whose join is a state.
+        """
+        self._lift, self._join, self._records = lift, join, records
+        self.entries: dict[str, dict[EntryId, Record]] = {}
+        self._states: dict[str, S] = {}
+        self.states: Mapping[str, S] = MappingProxyType(self._states)
+        """Key -> state: a live, read-only view."""
+
+    def add(self, entry_id: EntryId, record: Record) -> None:
+        """One more entry, which is not there yet."""
+        key = record.key
+        self.entries.setdefault(key, {})[entry_id] = record
+        known, lifted = self._states.get(key), self._lift(record)
+        self.put(key, lifted if known is None else self._join(known, lifted))
+
+    def remove(self, entry_id: EntryId, record: Record) -> None:
+        """Take away an entry that is there."""
+        key = record.key
+        rest = self.entries[key]
+        del rest[entry_id]
+        if not rest:
+            del self.entries[key]
+        self.fold(key)
+
+    def fold(self, key: str) -> None:
+        """Join the entries of a key anew."""
+        states = [self._lift(one) for one in self.entries.get(key, {}).values()]
+        self.put(key, reduce(self._join, states) if states else None)
+
+    def put(self, key: str, after: S | None) -> None:
+        """The state of a key is another one; None: nothing is known of it any more."""
+        if after is None:
+            self._states.pop(key, None)
+        else:
+            self._states[key] = after
+
+    def joined(self, key: str) -> list[Record]:
+        """Entries whose join is the state of a key: enough to write it down again."""
+        state = self._states.get(key)
+        return list(self._records(state)) if state is not None else []
+
+    def all_joined(self) -> Iterable[Record]:
+        """The same for all keys."""
+        for state in self._states.values():
+            yield from self._records(state)
+
+
+class EffectShelf(Shelf[EffectState]):
+    """Knows which effects a task has."""
+
+    __slots__ = ("of_task",)
+
+    def __init__(self, *lattice: Any) -> None:
+        super().__init__(*lattice)
+        self.of_task: dict[str, set[str]] = {}
+        """Task id -> keys of the effects whose winning intent names it."""
+
+    def put(self, key: str, after: EffectState | None) -> None:
+        before = self._states.get(key)
+        super().put(key, after)
+        old = before.intent.task if before and before.intent else None
+        _move(self.of_task, key, old, after.intent.task if after and after.intent else None)
+
+
+class StepShelf(Shelf[Step]):
+    """Knows which steps a task has."""
+
+    __slots__ = ("of_task",)
+
+    def __init__(self, *lattice: Any) -> None:
+        super().__init__(*lattice)
+        self.of_task: dict[str, set[str]] = {}
+        """Task id -> keys of its steps."""
+
+    def put(self, key: str, after: Step | None) -> None:
+        before = self._states.get(key)
+        super().put(key, after)
+        _move(self.of_task, key, before.task if before else None, after.task if after else None)
+
+
+class PlaceShelf(Shelf[S]):
+    """Knows what is under a name in memory."""
+
+    __slots__ = ("bytes", "of_name")
+
+    def __init__(self, *lattice: Any) -> None:
+        super().__init__(*lattice)
+        self.of_name: dict[str, set[str]] = {}
+        """Name -> keys of its places."""
+        self.bytes = 0
+        """Of all values, concurrent ones included."""
+
+    def put(self, key: str, after: S | None) -> None:
+        before = self._states.get(key)
+        super().put(key, after)
+        parsed = memory.parse_place(key)
+        name = parsed[1] if parsed else key
+        self.bytes += _bytes(after) - _bytes(before)
+        _move(self.of_name, key, name if before is not None else None, name if after is not None else None)
+
+
+def _move(index: dict[str, set[str]], key: str, old: str | None, new: str | None) -> None:
+    """`key` is now found under `new` instead of `old`."""
+    if old == new:
+        return
+    if old is not None:
+        index[old].discard(key)
+        if not index[old]:
+            del index[old]
+    if new is not None:
+        index.setdefault(new, set()).add(key)
+
+
+def _bytes(state: object) -> int:
+    return sum(len(cell.value) for cell in state.live) if isinstance(state, CellState) else 0

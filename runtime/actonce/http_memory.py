@@ -1,0 +1,70 @@
+"""`/memory` of a replica's port: what the agent remembers, and what a person or a program tells it to remember."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from actonce import memory_report
+from actonce.agent import parse_duration_s
+from actonce.engine import Engine
+from actonce.errors import ConfigError, MemoryInvalid
+from actonce.inbox import Submitted
+from actonce.memory import MEMBER_BYTES_MAX, NAME_BYTES_MAX, Put, check_text, pack_memory
+from actonce_crdt import CellState, place
+
+BODY = 'the body is {"value": any JSON, "ttl": seconds or absent} or {"remove": true}; "field" names one of a map'
+
+
+def look(engine: Engine, name: str, query: Mapping[str, str], limit: int) -> tuple[int, object]:
+    """Status and answer of GET /memory (all names) and GET /memory/NAME."""
+    state, now_ms = engine.ledger.state, int(engine.world.wall() * 1000)
+    if not name:
+        return 200, memory_report.names(state, query.get("prefix", ""), now_ms, limit)
+    found = memory_report.history(state, name) if "history" in query else memory_report.recall(state, name, now_ms)
+    return (200, found) if found else (404, {"error": f"nothing is remembered under {name!r}"})
+
+
+def order(engine: Engine, name: str, body: bytes, reply: Callable[[str], None]) -> None:
+    """Remember, or forget, what the body says; `reply` comes once it is on disk here and read by one live peer.
+
+    Raises:
+        MemoryInvalid, MemoryFull: refused; nothing was written.
+    """
+    name = check_text("the name", name, NAME_BYTES_MAX)
+    put = _read(engine, name, _parse(body))
+    engine.memory.check([put])
+    clock = engine.memory.write([put], "")
+    word = "remembered" if put.value else "forgotten"
+    engine.inbox.when_kept(clock, Submitted(name, new=False), lambda kept: reply(word))
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MemoryInvalid(f"the body is not JSON: {error}") from None
+    if not isinstance(asked, dict) or ("value" in asked) == (asked.get("remove") is True):
+        raise MemoryInvalid(BODY)
+    return asked
+
+
+def _read(engine: Engine, name: str, asked: dict[str, Any]) -> Put:
+    field, wall = asked.get("field", ""), engine.world.wall()
+    if field != "":
+        check_text("the field", field, MEMBER_BYTES_MAX)
+    there = engine.memory.shape(name)
+    shape = "s" if there == "s" and "remove" in asked and field else "m" if field else "r"
+    key = place(shape, name, field)
+    seen = engine.memory.cells.get(key, CellState())
+    if "remove" in asked:
+        if not seen.values(int(wall * 1000)):
+            raise MemoryInvalid(f"nothing is remembered under {name!r}" + (f", field {field!r}" if field else ""))
+        return Put(shape, name, field, b"", seen.context())
+    ttl = asked.get("ttl")
+    try:
+        expires_ms = 0 if ttl is None else int((wall + parse_duration_s(ttl)) * 1000)
+    except ConfigError as error:
+        raise MemoryInvalid(f"ttl: {error}") from None
+    return Put(shape, name, field, pack_memory(asked["value"]), seen.context(), expires_ms)

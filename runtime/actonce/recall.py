@@ -1,0 +1,271 @@
+"""`ctx.memory`: the agent's memory as a handler sees it, with its own writes on top. They count once it succeeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from actonce.agent import parse_duration_s
+from actonce.errors import MemoryInvalid
+from actonce.memory import (
+    COUNT_MAX,
+    MEMBER_BYTES_MAX,
+    NAME_BYTES_MAX,
+    Context,
+    Count,
+    Memory,
+    Put,
+    check_text,
+    pack_memory,
+)
+from actonce.running import Run
+from actonce_crdt import Cell, CellState, Json, TallyState, parse_place, place, stamp_wall_s, unpack_value
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A remembered value, and where it comes from."""
+
+    value: Json
+    replica: str
+    task: str
+    """The task that wrote it, or "" for a person."""
+    at: float
+    """Unix seconds, by the writer's clock, which is never behind what it had seen."""
+
+
+def to_value(cell: Cell) -> Value:
+    """What a cell says."""
+    return Value(unpack_value(cell.value), cell.author, cell.task, stamp_wall_s(cell.stamp))
+
+
+class Recall:
+    """Registers by name, like a dict; `counter`, `set`, `map` and `list` for the rest.
+
+    Reads give what this replica knows now: what tasks elsewhere wrote arrives with their results. Writes are this
+    handler's alone until it returns; if it fails or loses its task, they never were. A write replaces what was there
+    when the handler last read that place (or wrote, if it never read); what others wrote meanwhile stays beside it, as
+    a conflict: the latest is read, `conflicts` shows all, and the next write replaces all that it has seen.
+    """
+
+    def __init__(self, memory: Memory, run: Run, wall: Callable[[], float]) -> None:
+        self._memory, self._run, self._wall = memory, run, wall
+        self._seen: dict[str, Context] = {}
+
+    def __getitem__(self, name: str) -> Json:
+        found = self._read("r", name)
+        if found is None:
+            raise KeyError(name)
+        return found[0]
+
+    def get(self, name: str, default: Json = None) -> Json:
+        """The value under a name, the latest of concurrent ones, or `default`."""
+        found = self._read("r", name)
+        return default if found is None else found[0]
+
+    def __contains__(self, name: str) -> bool:
+        return self._read("r", name) is not None
+
+    def __setitem__(self, name: str, value: Json) -> None:
+        self.put(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._write("r", name, "", b"")
+
+    def put(self, name: str, value: Json, *, ttl: str | float | None = None) -> None:
+        """Remember a value; with `ttl` (seconds, or text such as "1h") for so long, by the wall clock of whoever reads.
+
+        Raises:
+            MemoryInvalid: it cannot be remembered, or the name is of another shape.
+            MemoryFull: a limit would be passed.
+        """
+        self._write("r", name, "", pack_memory(value), ttl)
+
+    def conflicts(self, name: str) -> Sequence[Value]:
+        """The values that were written at the same time, the one that is read first; none when there is no conflict."""
+        key = place("r", check_text("the name", name, NAME_BYTES_MAX))
+        cells = self._values(key)
+        self._seen[key] = self._context(key)
+        return [to_value(cell) for cell in cells] if len(cells) > 1 and self._own(key) is None else []
+
+    def counter(self, name: str) -> Counter:
+        """A number that is added to."""
+        return Counter(self, check_text("the name", name, NAME_BYTES_MAX))
+
+    def set(self, name: str) -> Members:
+        """Texts, each there or not. One that is added and taken away at the same time stays."""
+        return Members(self, check_text("the name", name, NAME_BYTES_MAX))
+
+    def map(self, name: str) -> Fields:
+        """Values by text; each field is a register."""
+        return Fields(self, check_text("the name", name, NAME_BYTES_MAX))
+
+    def list(self, name: str) -> Items:
+        """Values in the order of their writers' clocks; only appended to."""
+        return Items(self, check_text("the name", name, NAME_BYTES_MAX))
+
+    # For the collections
+
+    def _own(self, key: str) -> Put | None:
+        """This handler's own last write to a place."""
+        puts = [one for one in self._run.writes if isinstance(one, Put)]
+        own = [put for put in puts if place(put.shape, put.name, put.member) == key]
+        return own[-1] if own else None
+
+    def _values(self, key: str) -> Sequence[Cell]:
+        return self._memory.cells.get(key, CellState()).values(int(self._wall() * 1000))
+
+    def _context(self, key: str) -> Context:
+        return self._memory.cells.get(key, CellState()).context()
+
+    def _read(self, shape: str, name: str, member: str = "") -> tuple[Json] | None:
+        key = place(shape, check_text("the name", name, NAME_BYTES_MAX), member)
+        own = self._own(key)
+        if own is not None:
+            return (unpack_value(own.value),) if own.value else None
+        state = self._memory.cells.get(key, CellState())
+        self._seen[key] = state.context()
+        found = state.values(int(self._wall() * 1000))
+        return (unpack_value(found[0].value),) if found else None
+
+    def _write(self, shape: str, name: str, member: str, value: bytes, ttl: str | float | None = None) -> None:
+        key = place(shape, check_text("the name", name, NAME_BYTES_MAX), member)
+        expires_ms = 0 if ttl is None else int((self._wall() + parse_duration_s(ttl)) * 1000)
+        seen = () if shape == "l" else self._seen.setdefault(key, self._context(key))
+        put = Put(shape, name, member, value, seen, expires_ms)
+        kept = [one for one in self._run.writes if shape == "l" or not _same(one, put)]
+        self._memory.check([*kept, put])
+        self._run.writes[:] = [*kept, put]
+
+    def _members(self, shape: str, name: str) -> Sequence[str]:
+        """Members that may be there, in order."""
+        found = {parsed[2] for key in self._memory.places(name) if (parsed := parse_place(key)) and parsed[0] == shape}
+        puts = [one for one in self._run.writes if isinstance(one, Put)]
+        found.update(put.member for put in puts if (put.shape, put.name) == (shape, name))
+        return sorted(found)
+
+
+def _same(a: Put | Count, b: Put) -> bool:
+    return isinstance(a, Put) and (a.shape, a.name, a.member) == (b.shape, b.name, b.member)
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A number: every addition of every replica counts, once."""
+
+    _recall: Recall
+    name: str
+
+    @property
+    def value(self) -> int:
+        """The sum that this replica knows, with what this handler added."""
+        known = self._recall._memory.tallies.get(place("c", self.name), TallyState()).value
+        return known + sum(
+            one.plus - one.minus for one in self._recall._run.writes if isinstance(one, Count) and one.name == self.name
+        )
+
+    def add(self, by: int = 1) -> None:
+        """Add a whole number, which may be negative.
+
+        Raises:
+            MemoryInvalid: no whole number below 2**53.
+        """
+        if type(by) is not int or abs(by) > COUNT_MAX:
+            raise MemoryInvalid(f"a counter cannot add {by!r}: it must be a whole number below 2**53")
+        run, memory = self._recall._run, self._recall._memory
+        plus, minus = max(by, 0), max(-by, 0)
+        rest = [one for one in run.writes if not (isinstance(one, Count) and one.name == self.name)]
+        for one in run.writes:
+            if isinstance(one, Count) and one.name == self.name:
+                plus, minus = plus + one.plus, minus + one.minus
+        memory.check([*rest, Count(self.name, plus, minus)])
+        run.writes[:] = [*rest, Count(self.name, plus, minus)]
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A set of texts."""
+
+    _recall: Recall
+    name: str
+
+    def add(self, member: str) -> None:
+        """Put one in."""
+        self._recall._write("s", self.name, check_text("the member", member, MEMBER_BYTES_MAX), pack_memory(True))
+
+    def discard(self, member: str) -> None:
+        """Take one out, if it is known to be in."""
+        if member in self:
+            self._recall._write("s", self.name, member, b"")
+
+    def __contains__(self, member: str) -> bool:
+        return self._recall._read("s", self.name, check_text("the member", member, MEMBER_BYTES_MAX)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([member for member in self._recall._members("s", self.name) if member in self])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Values by text."""
+
+    _recall: Recall
+    name: str
+
+    def __getitem__(self, field: str) -> Json:
+        found = self._recall._read("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX))
+        if found is None:
+            raise KeyError(field)
+        return found[0]
+
+    def get(self, field: str, default: Json = None) -> Json:
+        """The value of a field, or `default`."""
+        found = self._recall._read("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX))
+        return default if found is None else found[0]
+
+    def __setitem__(self, field: str, value: Json) -> None:
+        self._recall._write("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX), pack_memory(value))
+
+    def __delitem__(self, field: str) -> None:
+        if field not in self:
+            raise KeyError(field)
+        self._recall._write("m", self.name, field, b"")
+
+    def __contains__(self, field: str) -> bool:
+        return self._recall._read("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([field for field in self._recall._members("m", self.name) if field in self])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Values in the order in which they were appended, as their writers' clocks have it."""
+
+    _recall: Recall
+    name: str
+
+    def append(self, value: Json) -> None:
+        """Put one at the end."""
+        self._recall._write("l", self.name, "", pack_memory(value))
+
+    def __iter__(self) -> Iterator[Json]:
+        members = [member for member in self._recall._members("l", self.name) if member]
+        known = [self._recall._read("l", self.name, member) for member in members]
+        own = [
+            unpack_value(one.value)
+            for one in self._recall._run.writes
+            if isinstance(one, Put) and (one.shape, one.name) == ("l", self.name)
+        ]
+        return iter([*(found[0] for found in known if found is not None), *own])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
