@@ -42,9 +42,9 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
         "memory", "peers", "pool", "running", "sharing", "standing",
     ),
     ("escrow",),
-    ("cooling", "leases", "needs", "slots", "transfers"),
+    ("cooling",),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
-    ("electorate", "fenced", "majority", "task_locks", "voting"),
+    ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
     ("children", "control", "doubts", "orders", "polls", "scheduler", "steps", "webhooks"),
     (

@@ -26,7 +26,7 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "cursor"    source      epoch, number, value              all up to here has become tasks
     "gift"      resource    giver, to, total, late            so many rights went that way in all
     "share"     resource    holder, seq, open, late, period,  which rights a crash of the holder makes unusable for
-                            away                              long, and how many it may have given away
+                            away, lease_ms                    long, how many it may have given away, its lease
     "lapse"     quota       holder, session, journal, roster  a voter vouches no more for the use of these rights
     "cool"      resource    for_ms, factor                    the provider complained
     "cell"      place       value, seen, expires_ms, task     somebody wrote to memory (see `memory`)
@@ -313,6 +313,7 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
     "value": check.blob, "seen": check.seen, "expires_ms": check.count, "plus": check.count, "minus": check.count,
     "round": check.count, "mode": check.mode, "reason": check.reason, "away": check.count, "session": check.count,
+    "lease_ms": check.count,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 

@@ -36,6 +36,8 @@ class Share:
     period: int
     away: int = 0
     """It will not have given away more than so many in all, before it says so again."""
+    lease_ms: int = 0
+    """It uses rights for so long after a majority last answered it, and not longer; 0: without end."""
 
 
 @dataclass(frozen=True, slots=True)

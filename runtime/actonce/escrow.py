@@ -14,6 +14,7 @@ the restart); it gives it away only unused, or as late; and giving is on its dis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -50,8 +51,9 @@ class Account:
     late_settled: int = 0
     late: list[tuple[float, int]] = field(default_factory=list)
     """(when they are sealed, how many)."""
-    leased: bool = False
-    """A majority may take these rights: so what is given away is announced first."""
+    lease_s: float = 0.0
+    """A majority may take these rights, so long after we heard of it; 0: never. It is in our `Share`, so that nobody is
+    taken for leased who is not; and on our journal it never grows, for others may know only of the shorter one."""
     away: int = 0
     """Announced: so many will have been given away in all."""
     asked: int = 0
@@ -72,6 +74,11 @@ class Account:
     @property
     def sealed(self) -> int:
         return self.held - self.open - (self.late_known - self.late_settled)
+
+    @property
+    def leased(self) -> bool:
+        """What is given away is announced first."""
+        return self.lease_s > 0
 
     @property
     def allowance(self) -> int:
@@ -100,6 +107,10 @@ class Account:
             if not self.resource.calendar or share.period == self.period:
                 self.open = self.cold = min(share.open, max(0, self.held))
             self.away = self.state().given(self.holder)  # what was announced before may be known to nobody
+            if share.lease_ms:
+                self.lease_s = min(self.lease_s or math.inf, share.lease_ms / 1000)
+        if self.lease_s and (share is None or share.lease_ms != self._lease_ms):
+            self._write_share()
         self.taken_known = self.state().taken(self.holder)
         self.cold_until = self.again_at(now)
         self.look(now)
@@ -209,10 +220,12 @@ class Account:
 
     def _write_share(self) -> int:
         self._seq += 1
-        key, stamp, away = self.resource.key, self.stamp(), self.away
-        return self.write(
-            Share(key, stamp, self.author, self.holder, self._seq, self.open, self.late_settled, self.period, away)
-        )
+        words = (self._seq, self.open, self.late_settled, self.period, self.away, self._lease_ms)
+        return self.write(Share(self.resource.key, self.stamp(), self.author, self.holder, *words))
+
+    @property
+    def _lease_ms(self) -> int:
+        return math.floor(self.lease_s * 1000)
 
 
 def gone(state: QuotaState, present: Iterable[str]) -> dict[str, int]:

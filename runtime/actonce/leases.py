@@ -4,7 +4,7 @@ A *session* of a holder's rights ends when they are taken; sessions are counted 
 
 *Holder*: it uses rights until `reclaim` after the sending of the latest heartbeats that a majority of the roster
 (active voters, not bound to a later version) answered while it knew of no lapse of this session. What it gives away
-it announces first (`Share.away`), and gives only once that is on the disks of a majority.
+it announces first (`Share.away`), and gives only once that is on the disks of a majority that had not lapsed before.
 
 *Voter*: if it has not heard of a holder for that long (and `clock_rate_error_max`; counted from its own start and its
 adoption of the roster, too) it writes a `Lapse`, for good. Until that is on its disk it answers no heartbeat of the
@@ -82,29 +82,26 @@ class Leases:
 
     # The holder
 
-    def until(self, quota: str) -> float:
+    def until(self, quota: str, lease_s: float) -> float:
         """Until when, on our clock, our rights may be used. What this said before stays true, whatever it says now."""
-        spec, version = self._quotas.get(quota), self._electorate.version
-        if spec is None or spec.reclaim_s is None:
-            return math.inf
-        session = self.session(quota, self._holder)
-        if version is None or any(lapse.session >= session for lapse in self._lapses(quota, self._holder)):
+        version = self._electorate.version
+        if version is None or self._is_lapsed(quota):
             return -math.inf
         now = self._world.now()
         contacts = sorted((min(now, self._electorate.contact(one)) for one in self._vouching(version)), reverse=True)
-        return contacts[version.majority - 1] + spec.reclaim_s if len(contacts) >= version.majority else -math.inf
+        return contacts[version.majority - 1] + lease_s if len(contacts) >= version.majority else -math.inf
 
-    def is_kept(self, keeping: Keeping) -> bool:
+    def is_kept(self, quota: str, keeping: Keeping) -> bool:
         """Whether whoever may take our rights will find this entry."""
         version, now, electorate = self._electorate.version, self._world.now(), self._electorate
-        if version is None:
-            return False
+        if version is None or self._is_lapsed(quota):
+            return False  # whoever kept it after its lapse tells no taker of it
         count = 0
         for voter in self._vouching(version):
             peer = electorate.peer(voter)
             kept = self._ledger.durable_clock if voter == electorate.me else peer.kept if peer is not None else 0
             if kept >= keeping.clock:
-                # An answer to a heartbeat sent since shows that it was free when it kept the entry.
+                # An answer to a heartbeat sent since: it was free, and had not lapsed, when it kept the entry.
                 count += electorate.contact(voter) > keeping.since.setdefault(voter, now)
         return count >= version.majority
 
@@ -115,6 +112,11 @@ class Leases:
             number += 1
         self._sessions[quota, holder] = number
         return number
+
+    def _is_lapsed(self, quota: str) -> bool:
+        """Whether the present session of our own rights has ended, or may."""
+        session = self.session(quota, self._holder)
+        return any(lapse.session >= session for lapse in self._lapses(quota, self._holder))
 
     def _is_settled(self, quota: str, holder: str, session: int) -> bool:
         """Whether it is decided what was taken at the end of this session, and all of that is known here."""
@@ -157,8 +159,14 @@ class Leases:
         return any(holder.partition("/")[0] == member.name for holder in self._muted)
 
     def ends(self, spec: QuotaSpec, holder: str) -> float:
-        """When, on our clock, a lease of these rights has certainly ended."""
+        """When, on our clock, a lease of these rights has certainly ended: never, if the holder knows of none."""
         settings, reclaim_s = self._membership.settings, spec.reclaim_s or 0.0
+        for resource in spec.resources:
+            state = self._rights(resource.key)
+            share = state.shares.get(holder)
+            if state.held(holder) > 0:
+                lease_s = share.lease_ms / 1000 if share is not None else 0.0
+                reclaim_s = max(reclaim_s, lease_s or math.inf)
         since = max(self._started, self._electorate.adopted_at, self._heard.get(holder, -math.inf))
         return since + reclaim_s * (1 + settings.clock_rate_error_max) + settings.tick_s
 

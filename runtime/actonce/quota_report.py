@@ -78,9 +78,11 @@ def warnings(engine: Engine) -> Iterator[str]:
             yield f"{key}: {made} rights exist for a limit of {resource.limit}: the founder changes that when it can"
         for holder, count in found.gone(slot).items():
             name = holder.partition("/")[0]
-            spec = slot.pool.spec
-            taken = f": a majority of the roster takes them {spec.reclaim_s:g} s after it last heard of {name}"
-            ends = taken if spec.reclaim_s is not None else f": they come back with {name}, on its data folder"
+            lease_s = found.lease_s(slot.pool.spec.name)
+            taken = (
+                f": a majority of the roster takes them {lease_s:g} s after it last heard of {name}" if lease_s else ""
+            )
+            ends = taken or f": they come back with {name}, on its data folder"
             yield f"{count} of {resource.limit} rights of {key} are held by {name}, which is gone{ends}"
         reached, wall = slot.reached, found.calm_wall.read()
         if reached:

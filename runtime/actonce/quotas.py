@@ -124,8 +124,7 @@ class Quotas:
             )
             interval_s = min(INTERVAL_S_MAX, max(self._settings.heartbeat_s, resource.window_s / 20))
             self.slots[resource.key] = Slot(account, pool, index, interval_s)
-            if spec.reclaim_s is not None:
-                account.leased, pool.until = True, -math.inf
+            account.lease_s = spec.reclaim_s or 0.0
 
     # From the journal, and the founding
 
@@ -134,6 +133,8 @@ class Quotas:
         now, wall = self._world.now(), self.calm_wall.read()
         for slot in self.slots.values():
             slot.account.recover(now, slot.account.resource.period(wall))
+            if slot.account.leased:
+                slot.pool.until = -math.inf
             self._advance(slot)
         for key in sorted(self._ledger.state.quotas):
             self.cooling.changed(key)
@@ -232,13 +233,19 @@ class Quotas:
     def _renew_leases(self, now: float) -> None:
         self.leases.tick()
         for name, pool in self.pools.items():
-            if pool.spec.reclaim_s is not None:
-                was, pool.until = pool.until, max(pool.until, self.leases.until(name))
+            lease_s = self.lease_s(name)
+            if lease_s is not None:
+                was, pool.until = pool.until, max(pool.until, self.leases.until(name, lease_s))
                 if was <= now < pool.until:
                     self._world.hands.post(pool.serve)
         for slot in self.slots.values():
-            if slot.keeping is not None and self.leases.is_kept(slot.keeping):
+            if slot.keeping is not None and self.leases.is_kept(slot.pool.spec.name, slot.keeping):
                 slot.keeping, slot.account.asked = None, 0
+
+    def lease_s(self, name: str) -> float | None:
+        """How long rights of this quota are used without a word from a majority; None for ever."""
+        accounts = (self.slots[resource.key].account for resource in self.pools[name].spec.resources)
+        return min((account.lease_s for account in accounts if account.leased), default=None)
 
     def _forfeit(self, slot: Slot) -> None:
         """If a majority took our rights: forget them, also where handlers take from."""

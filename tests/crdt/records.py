@@ -128,7 +128,7 @@ def gifts(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Gift]:
 
 
 def shares(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Share]:
-    return st.builds(Share, keys, stamps, names, holders, small, small, small, small, small)
+    return st.builds(Share, keys, stamps, names, holders, *([small] * 6))
 
 
 def lapses(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Lapse]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -62,7 +63,7 @@ def test_the_rights_of_a_dead_replica_come_back_after_its_lease() -> None:
         assert story is not None
         assert story["state"] == "done"
         await anyio.sleep(2 * (WINDOW_S + FLIGHT_S))
-        assert used(lab, lab.loop.time() - 2 * WINDOW_S, lab.loop.time())["a"] >= 1.7 * LIMIT
+        assert used(lab, lab.loop.time() - 2 * WINDOW_S, lab.loop.time())["a"] >= 1.5 * LIMIT  # 1.24 without those of c
         lab.start("c")
         await lab.sure(lab.converged)
         await lab.sure(lambda: lab.engine("c").quotas.leases.session("llm", "c/journal-c") == 2)
@@ -124,6 +125,34 @@ def test_who_leaves_gives_everything_back_under_a_lease_too() -> None:
     run(scenario)
 
 
+def test_who_runs_older_declarations_is_left_alone_and_a_lease_stays() -> None:
+    bare = Agent("kevin")
+    bare.quota("llm", LIMIT, WINDOW_S, flight=FLIGHT_S)
+    agents = {"a": leased_agent(), "b": leased_agent(), "c": bare}
+
+    async def scenario() -> None:
+        lab = Lab(bare, "abc", limited.SETTINGS)
+        lab.roster = ("a", "b", "c")
+        lab._make_agent = lambda world, feed: agents[world.name]
+        await lab.form()
+        await lab.sure(lambda: all(held(lab, name) == LIMIT // 3 for name in "abc"))
+        lab.network.cut({"c"}, {"a", "b"})
+        Callers(lab, "c").start(LIMIT)
+        await anyio.sleep(3 * RECLAIM_S)
+        assert held(lab, "a") + held(lab, "b") == 20
+        assert used(lab, lab.loop.time() - 2 * WINDOW_S, lab.loop.time())["c"] >= 10
+        lab.network.heal()
+        await lab.sure(lab.converged)
+        agents["a"] = bare
+        lab.kill("a")
+        lab.start("a")
+        await lab.sure(lambda: math.isfinite(lab.engine("a").quotas.pools["llm"].until))
+        assert lab.engine("a").quotas.lease_s("llm") == RECLAIM_S
+        assert lab.engine("c").quotas.lease_s("llm") is None
+
+    run(scenario)
+
+
 def test_a_lease_shorter_than_suspicion_is_refused() -> None:
     agent = Agent("kevin")
     agent.quota("llm", 5, "1m", reclaim="1s")
@@ -136,6 +165,7 @@ def test_a_lease_shorter_than_suspicion_is_refused() -> None:
 
 
 def test_leases_hold_in_every_split() -> None:
+    """Seed 3: a holder that was cut off announced, and gave, after the others had lapsed its session."""
     taken = 0
     for seed in range(FIRST, FIRST + SEEDS):
         outcome = run_seed(seed, scenario(**DAYS, replicas=(3, 5)), limited.LEASED)
@@ -184,9 +214,9 @@ def split_and_healed() -> list[str]:
         lab.network.cut({"d", "e"}, {"a", "b", "c"})
         for name in "abce":  # d needs nothing: so it gives to e
             Callers(lab, name).start(LIMIT)
-        await anyio.sleep(RECLAIM_S + 8.0)
+        await anyio.sleep(RECLAIM_S + 4.5)
         lab.network.heal()
-        await anyio.sleep(6.0)
+        await anyio.sleep(4.0)
         resource = lab.engine("a").quotas.slots["llm/requests"].account.resource
         uses = [(call.at, 1) for call in sorted(lab.feed.provider.calls, key=lambda call: call.at)]
         assert lab.engine("a").quotas.leases.session("llm", "e/journal-e") == 2
