@@ -35,9 +35,12 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("locks",),
     ("envelopes", "journal", "messages", "recovery", "settings", "world"),
     ("breaker", "complaints", "limits"),
-    ("agent", "http_sink", "http_stream", "loading", "schedule", "sinks", "sources"),
+    ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks", "sources"),
     ("matrix",),
-    ("asking", "endpoints", "following", "heal", "ledger", "memory", "peers", "pool", "running", "sharing", "standing"),
+    (
+        "asking", "endpoints", "following", "heal", "ledger",
+        "memory", "peers", "pool", "running", "sharing", "standing",
+    ),
     ("escrow",),
     ("cooling", "slots"),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
@@ -49,10 +52,8 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
         "performing", "polling", "recall", "spending", "stepping", "views",
     ),
     ("edge", "memory_report", "quota_report"),
-    (
-        "control_report", "effect_report", "election_report", "http_api", "http_memory", "replica", "reporting",
-        "sim", "troubles",
-    ),
+    ("control_report", "election_report"),
+    ("effect_report", "http_api", "http_memory", "obstacles", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )

@@ -16,6 +16,7 @@ from actonce.performing import Effect
 from actonce.readiness import make_terms
 from actonce.recall import Recall
 from actonce.running import Run
+from actonce.sinks import Stamping
 from actonce.spending import Spending, SyncSpending
 from actonce.stepping import Stepping, call, inside, within
 from actonce.world import RunAsync
@@ -200,6 +201,9 @@ class Context:
         if sink not in self._desk.agent.sinks:
             known = ", ".join(sorted(self._desk.agent.sinks)) or "none"
             raise ConfigError(f"agent {self._desk.agent.name!r} has no sink {sink!r}; it has: {known}")
+        there = self._desk.agent.sinks[sink]
+        if isinstance(there, Stamping):
+            body = there.stamped(body, self._desk.world.wall())
         packed = pack_payload("the body", body)
         if key is not None:
             return await self._perform(sink, packed, task_id(self.task, key))

@@ -88,11 +88,15 @@ def roster_facts(engine: Engine) -> dict[str, Any]:
     }
 
 
+def undecided(engine: Engine, state: TaskState) -> bool:
+    """Whether this task is open, needs a majority, and nobody has one for it."""
+    guarded = state.task is not None and state.task.kind in _guarded(engine)
+    return state.done is None and guarded and engine.majority.decided(state) is None
+
+
 def waits(engine: Engine, task: str, state: TaskState) -> str | None:
     """Why an open task that needs a majority does not run yet; None when it does, or needs none."""
-    if state.done is not None or state.task is None or state.task.kind not in _guarded(engine):
-        return None
-    if engine.majority.decided(state) is not None:
+    if not undecided(engine, state):
         return None
     return next(iter(degraded(engine) if not engine.electorate.has_majority else ()), "grants of a majority")
 
@@ -104,7 +108,7 @@ def guard_facts(engine: Engine, task: str, state: TaskState) -> list[str]:
         return []
     asked = sorted(requests(state), reverse=True)
     if version is None or not asked:
-        return [f"waits    {why}" for why in [waits(engine, task, state)] if why]
+        return []
     decided = engine.majority.decided(state)
     epoch, claimant = asked[0]
     lines = [f"majority {version.majority} of {', '.join(version.names)} (roster {version.number})"]

@@ -15,7 +15,7 @@ import anyio
 
 from actonce.breaker import Breaker
 from actonce.errors import ConfigError, GateClosed, SinkRefused, SinkUnknown
-from actonce.sinks import Gate, Sink
+from actonce.sinks import Gate, Sink, Stamping
 from actonce_crdt import Json
 
 
@@ -46,6 +46,12 @@ class Failover:
     async def lookup(self, key: str) -> Json | None:
         """As `Sink.lookup`."""
         return await self._line.lookup(key)
+
+    def stamped(self, body: Json, wall_s: float) -> Json:
+        """As `Stamping.stamped`: the same for all of them."""
+        for sink in self.sinks:
+            body = sink.stamped(body, wall_s) if isinstance(sink, Stamping) else body
+        return body
 
     async def aclose(self) -> None:
         """Of all of them."""

@@ -124,8 +124,8 @@ class Engine:
         parts = (world, self.membership, self.gossip, self.gate)
         self.views = Views(*parts, wake=self.wake, note=self.note, fail=self.fail)
         self._recovered = recovered
-        self.damage = recovered.damage
-        """What the journal lost before this start, or ""."""
+        self.damage, self.begins = recovered.damage, recovered.new
+        """What the journal lost before this start, or ""; whether nobody had acted on it yet."""
         self.views.patient = bool(self.damage)
 
     def _make_hands(self, perform: Callable[[Desk, Run], Cancel]) -> None:
@@ -183,7 +183,7 @@ class Engine:
         steps, children = Steps(self.ledger, self.membership, self.outbox), Children(self.inbox, self.executor)
         acting = (self.outbox, self.executor, steps, self.inbox, children, self.quotas, self.memory, self.doubts)
         parts = (self.world, self.agent, self.ledger, self.membership)
-        polls = Polls(*parts, self.inbox, self.outbox, self.executor)
+        polls = Polls(*parts, self.inbox, self.outbox, self.executor, self.standing)
         return Desk(self.world, self.settings, self.agent, self.gate, *acting, polls)
 
     def _make_quotas(self, journal: str) -> Quotas:

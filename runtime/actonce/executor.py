@@ -206,8 +206,9 @@ class Executor:
             run.job.cancel()
 
     def put_off(self) -> list[str]:
-        """The tasks that wait here for another attempt; they do so no longer."""
-        tasks = [*self._retries, *self._due]
+        """The tasks that wait here for another attempt, and those that never end; they do so no longer."""
+        endless = [task for task, run in self.running.items() if run.spec.poll is not None and not run.revoked]
+        tasks = [*self._retries, *self._due, *endless]
         for task in tasks:
             self.revoke(task)
         return tasks

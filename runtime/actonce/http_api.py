@@ -197,10 +197,10 @@ class HttpApi:
             return _error(error.status, str(error))
         except TimeoutError:
             return _error(503, f"no disk and live peer confirmed it within {limit_s:g} s: send it again")
-        except PayloadTooLarge as error:
-            return _error(413, str(error))
         except Draining as error:
             return _error(503, str(error))
+        except PayloadTooLarge as error:
+            return _error(413, str(error))
         except ActonceError as error:
             return _error(400, str(error))
         return _answer(202 if submitted.new else 200, {"task": submitted.task, "new": submitted.new})

@@ -49,6 +49,9 @@ class Ledger:
         """Entries of ours below it are on disk."""
         self.drifted: dict[str, int] = {}
         """Author -> the largest stamp of it that was too far ahead of our clock, and was clamped."""
+        self.forgotten = 0
+        """Entries of our own log that others had and our journal had not. An entry is on disk before anybody hears of
+        it: so our journal is not the one that it was."""
         self._batch: list[bytes] = []
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self.client_id = client_id
@@ -108,6 +111,7 @@ class Ledger:
             return
         self._world.journal.append([Row("update", change.update)], _nothing)
         keys = self._fold(change)
+        self.forgotten += sum(entry.log == self.name for entry in change.added)
         self._on_integrated(tuple(sorted({entry.id[0] for entry in change.added})))
         self._on_changed(keys)
 

@@ -34,6 +34,7 @@ from actonce.pauses import AGAIN_S_MAX, pause_s
 from actonce.readiness import Terms
 from actonce.running import Run
 from actonce.sources import Poll
+from actonce.standing import Standing
 from actonce.world import World
 from actonce_crdt import Cursor, pack_value
 
@@ -64,9 +65,12 @@ class Polls:
         inbox: Inbox,
         outbox: Outbox,
         executor: Executor,
+        standing: Standing,
     ) -> None:
         self._world, self._agent, self._ledger, self._membership = world, agent, ledger, membership
-        self._inbox, self._outbox, self._executor = inbox, outbox, executor
+        self._inbox, self._outbox, self._executor, self._standing = inbox, outbox, executor, standing
+        self._resting: list[tuple[Run, Poll, Callable[[Cursor | None], None]]] = []
+        """Runs that wait for an order to be lifted."""
         self._failures: Counter[str] = Counter()
         """Source -> calls in a row that failed here."""
         self._errors: dict[str, str] = {}
@@ -77,7 +81,11 @@ class Polls:
         return self._membership.me.name
 
     def look(self) -> None:
-        """Begin what nobody has begun yet. The caller has checked that we may act at this moment."""
+        """Begin what nobody has begun yet, or may go on. The caller has checked that we may act at this moment."""
+        rested = [waiting for waiting in self._resting if waiting[0].revoked or not self._rests(waiting[1])]
+        self._resting = [waiting for waiting in self._resting if waiting not in rested]
+        for waiting in rested:
+            self.begin(*waiting)
         tasks = self._ledger.state.tasks
         for _, poll in sorted(self._agent.polls.items()):
             if poll.task not in tasks:
@@ -88,6 +96,9 @@ class Polls:
     def begin(self, run: Run, poll: Poll, reply: Callable[[Cursor | None], None]) -> None:
         """Reply with the cursor from which to poll, once that is allowed; or at once if the run is revoked."""
         self._executor.park(run)
+        if not run.revoked and self._rests(poll):
+            self._resting.append((run, poll, reply))
+            return
 
         def read() -> None:
             self._outbox.when_open(run, answer)
@@ -96,6 +107,11 @@ class Polls:
             reply(self._ledger.state.cursors.get(poll.name))
 
         self._outbox.when_all_read(run, read)
+
+    def _rests(self, poll: Poll) -> bool:
+        """By order: what is drained takes in nothing new, and a call is to begin as any task is."""
+        taken = self._standing.takes_in(poll.task) and self._standing.takes_in(poll.kind)
+        return not taken or not self._standing.begins(poll.task)
 
     def take(self, run: Run, poll: Poll, batch: Batch, reply: Callable[[bool], None]) -> None:
         """Take the items in, then move the cursor; reply whether it moved."""

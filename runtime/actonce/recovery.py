@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from actonce.journal import UPDATE, Row, checksum
 from actonce_crdt import CrdtError, Document
 
+SNAPSHOT = "snapshot"
+"""Kind of a row that takes the place of all rows between the first and it."""
+
 NAMED_MAX = 3
 """Ranges of lost rows that are named one by one."""
 
@@ -53,7 +56,8 @@ def judge(image: Sequence[Found], durable: int) -> Verdict:
     sound = [found for found in image if is_sound(found)]
     there = {found.seq for found in sound}
     last = max([durable, *(found.seq for found in image)], default=0)
-    missing = [seq for seq in range(1, last + 1) if seq not in there]
+    replaced = max((found.seq for found in sound if found.row.kind == SNAPSHOT), default=1)
+    missing = [seq for seq in range(1, last + 1) if seq not in there and not 1 < seq < replaced]
     return Verdict(tuple(found.row for found in sound), name_rows(missing))
 
 
@@ -92,4 +96,4 @@ def believable(updates: Iterable[bytes]) -> list[bytes]:
 
 def salvaged(rows: Iterable[Row]) -> list[Row]:
     """The rows with which a new journal begins, in place of one that holds only these: updates, and no view."""
-    return [Row(UPDATE, update) for update in believable(row.data for row in rows if row.kind == UPDATE)]
+    return [Row(UPDATE, update) for update in believable(row.data for row in rows if row.kind in (UPDATE, SNAPSHOT))]

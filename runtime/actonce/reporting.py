@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from actonce import control_report, election_report, quota_report
+from actonce import control_report, election_report, obstacles, quota_report
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
@@ -167,6 +167,8 @@ def task_state(engine: Engine, task: str, state: TaskState) -> str:
         return "held"
     if task not in engine.executor.running and engine.fenced.waiting(task):
         return "waiting"
+    if task not in engine.executor.running and election_report.undecided(engine, state):
+        return "waiting"
     tried = state.tries is not None and state.tries.epoch == claim.epoch
     return "waiting" if tried and task not in engine.executor.running else "running"
 
@@ -263,7 +265,8 @@ def explain(engine: Engine, task: str) -> Facts | None:
     placement = engine.agent.tasks[state.task.kind].placement if state.task.kind in engine.agent.tasks else SPREAD
     ranked = _ranking(task, members, placement)
     first = owner(task, members, able, placement)
-    notes = (note for note in engine.notes if task in note[1])
+    records = engine.ledger.state.history(task)
+    notes = {note for note in engine.notes if task in note[1]} | {*obstacles.noted(engine, state, records)}
     return {
         "task": task,
         "state": task_state(engine, task, state),
@@ -272,9 +275,10 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "rank": [f"{member.name}{'' if able(member) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
         "guard": election_report.guard_facts(engine, task, state),
-        "waits": engine.fenced.waiting(task) or None,
+        "waits": obstacles.waits(engine, task, state, first),
+        "views": obstacles.views(engine) if state.done is None else [],
         "held": _held(engine, state),
-        "story": [_sentence(record) for record in engine.ledger.state.history(task)],
+        "story": [_sentence(record) for record in records],
         "notes": [f"{moment(at)} {text}" for at, text in sorted([*notes, *quota_report.waits(engine, task)])],
     }
 

@@ -18,6 +18,7 @@ Not promised: that a relayed frame was not forged by the replica that forwards i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -89,7 +90,9 @@ class _Trial:
     """A direct link that is there and not in use."""
 
     number: int = 0
+    """Of the question that has no answer yet; 0 for none."""
     sent_at: float = 0.0
+    answered_at: float = -math.inf
     fast: int = 0
 
 
@@ -168,8 +171,15 @@ class Routes:
         """The link to `name` does not answer, or there is none: the leader of the two looks for a way around.
 
         Asked again each heartbeat while that is so. Does nothing for a follower, whose leader sees the same.
+
+        If a relayed link does not answer, and the direct one does, however slowly, that is the way: the third replica
+        may be stopped, or dead, while nothing is wrong between us two.
         """
         now = self.world.now()
+        trial = self._trials.get(name)
+        if self.me.name < name and trial is not None and now - trial.answered_at < self.settings.contact_window_s:
+            self._return_to(self.direct[name])
+            return
         search = self._searches.get(name)
         if self.me.name > name or (search is not None and now - search.began < self._fast_s):
             return
@@ -282,12 +292,16 @@ class Routes:
 
     def beat(self) -> None:
         """Each heartbeat: the leader tries the direct links that are not in use."""
+        now, window_s = self.world.now(), self.settings.contact_window_s
         for name, trial in sorted(self._trials.items()):
-            if self.me.name < name:
-                if trial.number and self.world.now() - trial.sent_at >= self._fast_s:
-                    trial.fast = 0
-                trial.number, trial.sent_at = self.world.rng.getrandbits(53), self.world.now()
+            if self.me.name < name and not (trial.number and now - trial.sent_at < window_s):
+                trial.fast = 0 if trial.number else trial.fast
+                trial.number, trial.sent_at = self.world.rng.getrandbits(53), now
                 self._say(name, Kind.TRY, trial.number)
+
+    def _return_to(self, link: Link) -> None:
+        self._say(link.peer.name, Kind.USE, 0)
+        self._use(link)
 
     def _say(self, name: str, kind: Kind, number: int) -> None:
         self.forward(self.direct[name], Envelope(kind, self.me.name, name, number, 0, b""))
@@ -300,12 +314,12 @@ class Routes:
             case Kind.TRY:
                 self._say(name, Kind.ANSWER, envelope.number)
             case Kind.ANSWER if trial is not None and trial.number == envelope.number:
-                fast = self.world.now() - trial.sent_at < self._fast_s / 2
+                trial.number, trial.answered_at = 0, self.world.now()
+                fast = trial.answered_at - trial.sent_at < self._fast_s / 2
                 trial.fast = trial.fast + 1 if fast else 0
                 if trial.fast >= TRIES_TO_RETURN:
-                    self._say(name, Kind.USE, 0)
-                    self._use(link)
-            case Kind.USE if self.used.get(name) is not link:
+                    self._return_to(link)
+            case Kind.USE:  # also if we never left it: the leader did, and did not read what we said meanwhile
                 self._use(link)
             case _:
                 pass

@@ -86,7 +86,8 @@ def may_have_acted_alone(
 ) -> bool:
     """Whether a member that we lose had not admitted us: what it did last, nobody who is left need have read.
 
-    `members` of our view and those `in_play` are who is left.
+    `members` of our view and those `in_play` are who is left. Of these an earlier process of a replica is not: it may
+    still be in the last view of one that has not settled since.
     """
     peer = peers.get(member.name)
     if peer is None or peer.member != member:
@@ -94,4 +95,7 @@ def may_have_acted_alone(
     if peer.view is None:  # we know it from others only: with the last of them goes the last who could tell
         rest = [peers.get(other.name) for other in members - {me}]
         return all(other is None or other.view is None for other in rest)
-    return me not in peer.view.members and not peer.view.members & in_play
+    left = {other for other in in_play if other.name != me.name}
+    return me not in peer.view.members and not any(
+        (known := peers.get(other.name)) is None or known.member == other for other in peer.view.members & left
+    )

@@ -10,11 +10,12 @@ from __future__ import annotations
 import fcntl
 import inspect
 import json
+import math
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import anyio
 import anyio.from_thread
@@ -60,6 +61,17 @@ class Sink(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections. No publish or lookup follows."""
+        ...
+
+
+@runtime_checkable
+class Stamping(Protocol):
+    """A sink whose effects hold the time at which they were first posted: it becomes part of the recorded body, so that
+    whoever sends it again sends the same.
+    """
+
+    def stamped(self, body: Json, wall_s: float) -> Json:
+        """The body, complete. Anything that cannot be completed comes back as it is, to be refused by `publish`."""
         ...
 
 
@@ -115,38 +127,55 @@ class CallableSink:
 
 
 class FileSink:
-    """Appends each effect to a file, as one line of JSON `{"key", "fence", "body"}`, synced to the disk.
+    """Appends each effect to a file, as one line of JSON `{"key", "fence", "body"}`, synced to the disk; a key once.
 
-    Replicas on one host may share the file. Looking up reads all of it: this is for trying things out.
+    Replicas on one host may share the file, on a local disk: it is locked while a line is written. A line that a crash
+    tore is no effect; the next one begins on a line of its own. The keys of the file are kept in memory: some 150 bytes
+    each.
     """
 
-    dedupe_window_s = 0.0
+    dedupe_window_s = math.inf
     publish_timeout_s = 5.0
     can_lookup = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._offsets: dict[str, int] = {}
+        self._read_to = 0
+        self._inode = (0, 0)
 
     async def publish(self, body: Json, key: str, fence: int, gate: Gate) -> Json:
         try:
             line = json.dumps({"key": key, "fence": fence, "body": body}, allow_nan=False).encode() + b"\n"
         except (TypeError, ValueError) as error:
             raise SinkRefused(f"the body cannot be written as JSON: {error}", permanent=True) from None
-        return await in_worker(gate, partial(self._append, line))
+        return await self._in_time(gate, partial(self._append, key, line))
 
     async def lookup(self, key: str) -> Json | None:
-        return await in_worker(no_gate, partial(self._find, key))
+        return await self._in_time(no_gate, partial(self._find, key))
 
     async def aclose(self) -> None:
         pass
 
-    def _append(self, line: bytes) -> Json:
+    async def _in_time(self, gate: Gate, call: Callable[[], T]) -> T:
+        try:
+            with anyio.fail_after(self.publish_timeout_s):
+                return await in_worker(gate, call)
+        except TimeoutError:
+            raise SinkUnknown(f"{self.path}: no answer in {self.publish_timeout_s} s") from None
+
+    def _append(self, key: str, line: bytes) -> Json:
         try:
             file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError as error:
             raise SinkRefused(f"{self.path} cannot be opened: {error.strerror}") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
+            self._catch_up(file)
+            known = self._offsets.get(key)
+            if known is not None:
+                os.fsync(file)  # whoever wrote it may have died before its own
+                return {"offset": known}
             offset = os.fstat(file).st_size
             if offset and os.pread(file, 1, offset - 1) != b"\n":  # the torn line of a process that died
                 line, offset = b"\n" + line, offset + 1
@@ -162,17 +191,33 @@ class FileSink:
 
     def _find(self, key: str) -> Json | None:
         try:
-            data = self.path.read_bytes()
+            file = os.open(self.path, os.O_RDONLY)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                self._catch_up(file)
+                known = self._offsets.get(key)
+            finally:
+                os.close(file)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise SinkUnknown(f"{self.path} cannot be read: {error.strerror}") from None
-        offset = 0
-        for line in data.splitlines(keepends=True):
-            if line.endswith(b"\n") and key_of(line) == key:
-                return {"offset": offset}
-            offset += len(line)
-        return None
+        return None if known is None else {"offset": known}
+
+    def _catch_up(self, file: int) -> None:
+        """Read what was appended since; all of it, if it is another file now. The lock is held."""
+        found = os.fstat(file)
+        if (found.st_dev, found.st_ino) != self._inode or found.st_size < self._read_to:
+            self._offsets, self._read_to, self._inode = {}, 0, (found.st_dev, found.st_ino)
+        while chunk := os.pread(file, found.st_size - self._read_to, self._read_to):
+            whole = chunk[: chunk.rfind(b"\n") + 1]
+            if not whole:
+                break
+            for line in whole.splitlines(keepends=True):
+                key = key_of(line)
+                if isinstance(key, str):
+                    self._offsets.setdefault(key, self._read_to)
+                self._read_to += len(line)
 
 
 def key_of(line: bytes) -> object:

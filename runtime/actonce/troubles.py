@@ -19,8 +19,7 @@ def troubles(engine: Engine) -> Iterator[str]:
     """All that is the case now."""
     if engine.membership.settled is not None:
         yield from minority(engine)
-    if engine.damage:
-        yield engine.damage
+    yield from journals(engine)
     yield from names(engine)
     yield from doubts(engine)
     yield from engine.desk.lines.resting()
@@ -41,6 +40,17 @@ def minority(engine: Engine) -> Iterator[str]:
         yield (
             f"{side} ({len(live)} of {known} replicas): {', '.join(gone)} are dead or cut off; if they live, they do "
             "the same tasks: start them or heal the network"
+        )
+
+
+def journals(engine: Engine) -> Iterator[str]:
+    """Our journal was damaged, or is an older copy of itself, which only the others can show."""
+    if engine.damage:
+        yield engine.damage
+    elif engine.ledger.forgotten and not engine.begins and not engine.about.replaces:
+        yield (
+            f"the others hold {engine.ledger.forgotten} entries of this replica that its journal had lost: its disk "
+            "was set back; let it rejoin as a new one: stop it, move its --data folder aside, start it with --join"
         )
 
 

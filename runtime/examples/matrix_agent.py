@@ -11,7 +11,8 @@ answer), and put it into the environment of each replica:
     actonce run matrix_agent.py:agent --name b --listen 127.0.0.1:7422 --join 127.0.0.1:7421
     actonce run matrix_agent.py:agent --name c --listen 127.0.0.1:7423 --join 127.0.0.1:7421
 
-Then invite the bot to the room, write something, kill replicas.
+Then invite the bot to the room, write something, kill replicas. Homeservers limit how fast an account may write,
+Synapse by default to ten at once and then one each five seconds: the replicas share MATRIX_LIMIT in 50 seconds.
 
 With one token for all replicas, as above, the server throws repeated answers away. With a token for each (log in once
 for each), set MATRIX_DEVICES=own: a doubt is then settled by looking into the room. The difference shows when replicas
@@ -29,6 +30,7 @@ TOKEN = os.environ.get("MATRIX_TOKEN", "")
 SHARED = os.environ.get("MATRIX_DEVICES", "shared") == "shared"
 
 agent = Agent("kevin")
+agent.quota("matrix", int(os.environ.get("MATRIX_LIMIT", "10")), "50s")
 agent.sink("matrix", MatrixSink(HOMESERVER, TOKEN, shared_device=SHARED, timeout_s=5.0))
 rooms = MatrixRooms(HOMESERVER, TOKEN, accept_invites=True)
 
@@ -52,4 +54,5 @@ EXAMPLE: dict[str, Any] = {
 @agent.task("answer", retries=3, timeout="2m", example=EXAMPLE)
 async def reply(ctx: Context, message: dict[str, Any]) -> None:
     """This is where a model would be asked, in a `ctx.step`."""
-    await ctx.post("matrix", answer(message, f"You said: {message['text']}"))
+    async with ctx.quota("matrix"):
+        await ctx.post("matrix", answer(message, f"You said: {message['text']}"))

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from tests.matrix.story import tell
-from tests.matrix.synapse import Unavailable, homeserver
+from tests.matrix.synapse import DEFAULT_MESSAGES, FAST, Unavailable, homeserver
 
 from actonce.demo.mesh import free_port
 from actonce.demo.messages import bundled, load
@@ -38,7 +38,8 @@ async def run(folder: Path, options: argparse.Namespace) -> int:
     """The number of violations."""
     violations = 0
     said = texts(options.texts, options.seed, options.messages + options.cut)
-    async with homeserver(folder / "synapse", free_port(random.Random(f"synapse {options.seed}"))) as synapse:
+    port = free_port(random.Random(f"synapse {options.seed}"))
+    async with homeserver(folder / "synapse", port, DEFAULT_MESSAGES if options.limited else FAST) as synapse:
         for devices in ("shared", "own") if options.devices == "both" else (options.devices,):
             began = time.monotonic()
             (folder / devices).mkdir()
@@ -59,6 +60,7 @@ def main() -> int:
     parser.add_argument("--cut", type=int, default=20, help="said while one replica is cut off from the others")
     parser.add_argument("--texts", type=Path, help="a file of JSON lines, each with an id and a text: what is said")
     parser.add_argument("--devices", choices=["shared", "own", "both"], default="both")
+    parser.add_argument("--limited", action="store_true", help="with the rate limits that Synapse has by default: slow")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where journals and logs stay; else they go when nothing was wrong")
     options = parser.parse_args()

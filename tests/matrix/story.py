@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from tests.lab.support import SOURCES
 from tests.matrix.environment import FOLDER, TOKENS
-from tests.matrix.synapse import Account, Synapse
+from tests.matrix.synapse import FAST, Account, Synapse
 
 from actonce.bench.rig import converge, until_whole
 from actonce.demo.mesh import Mesh, Replica
@@ -29,7 +29,7 @@ NAMES = "abc"
 AT_ONCE = 8
 BUSY = 4
 STOP_S = 4.0
-LIMIT_S = 120.0
+LIMIT_S = 180.0
 LOOK_S = 0.05
 
 
@@ -248,6 +248,7 @@ async def tell(
         "PYTHONPATH": SOURCES,
         "MATRIX_HOMESERVER": synapse.url,
         "MATRIX_DEVICES": devices,
+        "MATRIX_LIMIT": "1000000" if synapse.messages == FAST else "10",
         TOKENS: json.dumps({name: account.token for name, account in zip(NAMES, accounts, strict=True)}),
         FOLDER: str(folder),
     }

@@ -30,6 +30,8 @@ REQUEST_LIMIT_S = 60.0
 LOOK_S = 0.1
 PAGE = 500
 FAST = "{per_second: 10000, burst_count: 10000}"
+DEFAULT_MESSAGES = "{per_second: 0.2, burst_count: 10}"
+"""How fast an account may write, where nobody configured it."""
 
 CONFIG = """
 server_name: "{name}"
@@ -45,7 +47,7 @@ report_stats: false
 registration_shared_secret: "{secret}"
 macaroon_secret_key: "macaroon"
 form_secret: "form"
-rc_message: {fast}
+rc_message: {messages}
 rc_login: {{address: {fast}, account: {fast}, failed_attempts: {fast}}}
 rc_registration: {fast}
 """
@@ -91,17 +93,25 @@ class Account:
 
     async def call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         """A request to the client-server API that must succeed."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        answer = await self.client.request(method, f"{self.url}/_matrix/client/v3{path}", headers=headers, **request)
+        answer = await self._request(method, path, **request)
         assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
         found: dict[str, Any] = answer.json()
         return found
 
+    async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return await self.client.request(method, f"{self.url}/_matrix/client/v3{path}", headers=headers, **request)
+
     async def say(self, room: str, text: str, number: int) -> str:
         """The event id of a message."""
         path = f"/rooms/{quote(room)}/send/m.room.message/said-{number}"
-        event: str = (await self.call("PUT", path, json={"msgtype": "m.text", "body": text}))["event_id"]
-        return event
+        while True:
+            answer = await self._request("PUT", path, json={"msgtype": "m.text", "body": text})
+            if answer.status_code != 429:
+                assert answer.status_code == 200, answer.text
+                event: str = answer.json()["event_id"]
+                return event
+            await asyncio.sleep(answer.json()["retry_after_ms"] / 1000)
 
     async def events(self, room: str) -> list[dict[str, Any]]:
         """All messages of a room, oldest first."""
@@ -118,7 +128,8 @@ class Account:
 class Synapse:
     """`async with homeserver(folder) as synapse`."""
 
-    def __init__(self, folder: Path, port: int, client: httpx.AsyncClient) -> None:
+    def __init__(self, folder: Path, port: int, messages: str, client: httpx.AsyncClient) -> None:
+        self.messages = messages
         self.url = f"http://127.0.0.1:{port}"
         self._folder, self._port, self._client = folder, port, client
         self._process: subprocess.Popen[bytes] | None = None
@@ -136,7 +147,7 @@ class Synapse:
     def _launch(self, python: str) -> subprocess.Popen[bytes]:
         folder = self._folder
         folder.mkdir(parents=True)
-        values = {"name": SERVER_NAME, "secret": SECRET, "fast": FAST, "port": self._port}
+        values = {"name": SERVER_NAME, "secret": SECRET, "fast": FAST, "messages": self.messages, "port": self._port}
         (folder / "homeserver.yaml").write_text(CONFIG.format(folder=folder, **values))
         (folder / "log.yaml").write_text(LOG)
         seed = base64.b64encode(os.urandom(32)).decode().rstrip("=")
@@ -177,14 +188,17 @@ class Synapse:
 
 
 @asynccontextmanager
-async def homeserver(folder: Path, port: int) -> AsyncIterator[Synapse]:
+async def homeserver(folder: Path, port: int, messages: str = FAST) -> AsyncIterator[Synapse]:
     """
+    Args:
+        messages: how fast each account may write, as Synapse is configured.
+
     Raises:
         Unavailable: see `interpreter`.
     """
     python = interpreter()
     async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_LIMIT_S) as client:
-        synapse = Synapse(folder, port, client)
+        synapse = Synapse(folder, port, messages, client)
         try:
             await synapse.start(python)
             yield synapse

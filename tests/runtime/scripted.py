@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from actonce.matrix import MatrixSink
+
 API = "/_matrix/client/v3"
 WAIT_S = 20
 
@@ -92,3 +94,12 @@ async def scripted(answer: Callable[[Asked], Answer], *, hang_up: bool = False) 
     finally:
         listener.close()
         await asyncio.wait_for(asyncio.gather(*tasks), WAIT_S)
+
+
+@asynccontextmanager
+async def using_sink(url: str, token: str = "token", **options: Any) -> AsyncIterator[MatrixSink]:
+    sink = MatrixSink(url, token, **options)
+    try:
+        yield sink
+    finally:
+        await sink.aclose()

@@ -110,9 +110,7 @@ def test_a_loss_is_accepted_only_by_a_word(tmp_path: Path) -> None:
     append_view(tmp_path / "a")
     (tmp_path / "a" / "mark").write_bytes(b"")
     assert facts("repair", "--data", tmp_path / "a", "--accept-loss")["alone"]
-    opened, recovered = open_journal(
-        tmp_path / "a", agent="kevin", replica="a", post=lambda call: None, on_error=fail
-    )
+    opened, recovered = open_journal(tmp_path / "a", agent="kevin", replica="a", post=lambda call: None, on_error=fail)
     opened.close()
     assert (recovered.new, recovered.view, len(recovered.updates)) == (True, None, 3)
 
@@ -144,9 +142,7 @@ def test_a_file_goes_from_one_disk_to_another(tmp_path: Path) -> None:
     found = facts("check", "--data", tmp_path / "b")
     assert (found["digest"], found["replica"]) == (made["digest"], "b")
     assert found["journal"] != made["journal"]
-    opened, recovered = open_journal(
-        tmp_path / "b", agent="kevin", replica="b", post=lambda call: None, on_error=fail
-    )
+    opened, recovered = open_journal(tmp_path / "b", agent="kevin", replica="b", post=lambda call: None, on_error=fail)
     opened.close()
     assert (recovered.new, recovered.view, recovered.damage) == (True, None, "")
 
@@ -240,47 +236,33 @@ def ran(folder: Path) -> list[str]:
     return sorted((folder / "ran").read_text().split())
 
 
-def test_export_wipe_all_and_import(folder: Path) -> None:
-    """Equal digests, and nothing runs twice. The backup of the running replica says the same as the export after it."""
-    keys = [f"k{number}" for number in range(6)]
-    with contextlib.ExitStack() as stack:
-        a, at = stack.enter_context(replica(folder, "a", "--new"))
-        others = [stack.enter_context(replica(folder, name, "--join", at)) for name in "bc"]
-        submit(at, keys[:3])
-        submit(others[0][1], keys[3:])
-        digest = until_equal(at, *(address for _, address in others))
-        backup = facts("backup", folder / "backup", "--data", folder / "actonce-data" / "a")
-        assert backup["digest"] == digest
-        assert "stop it first, or use" in refused("export", folder / "x", "--data", folder / "actonce-data" / "a")
-        leave(a, *(process for process, _ in others))
-    assert ran(folder) == keys
-    made = facts("export", folder / "state", "--data", folder / "actonce-data" / "b")
-    assert made["digest"] == digest
-    shutil.rmtree(folder / "actonce-data")
-    facts("import", folder / "state", "--data", folder / "actonce-data" / "a", "--agent", "kevin", "--name", "a")
-    with contextlib.ExitStack() as stack:
-        a, at = stack.enter_context(replica(folder, "a", "--new"))
-        others = [stack.enter_context(replica(folder, name, "--join", at)) for name in "bc"]
-        assert until_equal(at, *(address for _, address in others)) == digest
-        submit(others[1][1], keys)
-        submit(at, [*keys, "k6"])
-        assert ran(folder) == [*keys, "k6"]
-        leave(a, *(process for process, _ in others))
-
-
-def test_a_damaged_replica_rejoins_from_the_others(folder: Path) -> None:
-    keys = [f"k{number}" for number in range(4)]
-    with replica(folder, "a", "--new") as (_, at):
-        with replica(folder, "b", "--join", at) as (process, _):
-            submit(at, keys)
-            process.process.kill()
-            process.ended()
-        log = folder / "actonce-data" / "b" / "journal.db-wal"
+def test_a_damaged_replica_rejoins_and_a_mesh_is_made_anew_from_a_file(folder: Path) -> None:
+    """b is killed, the end of its log is cut off: it names that, and refetches what it lost. Then all is exported, all
+    disks are wiped, one imports it: equal digests, and nothing runs twice."""
+    keys, data = [f"k{number}" for number in range(5)], folder / "actonce-data"
+    with replica(folder, "a", "--new") as (a, at):
+        with replica(folder, "b", "--join", at) as (b, _):
+            submit(at, keys[:4])
+            b.process.kill()
+            b.ended()
+        log = data / "b" / "journal.db-wal"
         os.truncate(log, log.stat().st_size // 2)
-        with replica(folder, "b", "--join", at) as (_, other):
-            found = status(other)
-            assert any("the journal was damaged" in fact for fact in found["degraded"]), found["degraded"]
-            assert until_equal(at, other)
+        with replica(folder, "b", "--join", at) as (b, other):
+            said = status(other)["degraded"]
+            assert any("the journal was damaged" in fact for fact in said), said
             submit(other, keys)
-            assert ran(folder) == keys
-        assert (folder / "actonce-data" / "b" / "damaged-1").is_dir()
+            digest = until_equal(at, other)
+            assert facts("backup", folder / "backup", "--data", data / "a")["digest"] == digest
+            assert "stop it first, or use" in refused("export", folder / "state", "--data", data / "a")
+            leave(b)
+        leave(a)
+    assert (data / "b" / "damaged-1").is_dir()
+    assert ran(folder) == keys
+    assert facts("export", folder / "state", "--data", data / "b")["digest"] == digest
+    shutil.rmtree(data)
+    facts("import", folder / "state", "--data", data / "a", "--agent", "kevin", "--name", "a")
+    with replica(folder, "a", "--new") as (_, at), replica(folder, "b", "--join", at) as (_, other):
+        assert until_equal(at, other) == digest
+        submit(other, keys)
+        submit(at, [*keys, "k5"])
+        assert ran(folder) == [*keys, "k5"]

@@ -7,21 +7,25 @@ run says so in its summary; the damage to files is done in any case.
     JOURNAL_ROUNDS=200 pytest tests/runtime/test_journal_faults.py        # the long run
 """
 
+import contextlib
 import os
 import random
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from actonce.edge import aside, journal_store
 from actonce.edge.journal import open_journal
 from actonce.edge.mark import read_mark
 from actonce.journal import Recovered
 from actonce_crdt import Document
 
-from .documents import STRACE, Written, fail, run_writer
+from .documents import STRACE, Written, fail, run_writer, written
 
-ROUNDS = int(os.environ.get("JOURNAL_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("JOURNAL_ROUNDS", "1"))
 SYNCS_AT_START = 17
 """Up to so many syncs come before the first commit."""
 needs_strace = pytest.mark.skipif(STRACE is None, reason="NOT TESTED: faults at fsync; apt-get install strace")
@@ -123,6 +127,91 @@ def test_no_damage_is_silent_and_none_diverges(number: int, tmp_path: Path) -> N
     done = run_writer(folder, rng.choice([1, 5, 60]), kill=rng.random() < 0.7)
     what = f"{damage(folder, rng)}, seed {seed}"
     check(folder, done, what, damaged=True)
+
+
+class Anything(bytes):
+    """Equal to any checksum."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = bytes.__hash__
+
+
+def checksum_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(journal_store, "checksum", lambda seq, kind, data: Anything())
+
+
+def mark_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(journal_store, "check_mark", lambda path, journal_id, seq: None)
+
+
+def started_as_empty(patch: pytest.MonkeyPatch) -> None:
+    """What is damaged is removed, and the replica begins anew."""
+
+    def remove(folder: Path, why: str, **names: object) -> None:
+        for file in folder.iterdir():
+            if file.is_file() and file.name != "lock":
+                file.unlink()
+
+    patch.setattr(aside, "set_aside", remove)
+
+
+def journal_id_kept(patch: pytest.MonkeyPatch) -> None:
+    """The repaired journal has the id of the damaged one."""
+    make = aside.write_draft
+
+    def made(folder: Path, *, journal: str, after: dict[str, Any], **rest: Any) -> None:
+        make(folder, journal=after["journal"], after=after, **rest)
+
+    patch.setattr(aside, "write_draft", made)
+
+
+def change_a_row(folder: Path) -> None:
+    """One byte of the last update, as SQLite sees it: its own checks find nothing."""
+    with contextlib.closing(sqlite3.connect(folder / "journal.db")) as db, db:
+        changed = "substr(data, 1, length(data) - 1) || x'ff'"
+        db.execute(f"UPDATE rows SET data = CAST({changed} AS BLOB) WHERE seq = (SELECT max(seq) - 1 FROM rows)")
+
+
+def set_back(folder: Path) -> None:
+    """The last rows are gone, and the head agrees with that."""
+    with contextlib.closing(sqlite3.connect(folder / "journal.db")) as db, db:
+        db.execute("DELETE FROM rows WHERE seq > (SELECT max(seq) - 3 FROM rows)")
+        (seq,) = db.execute("SELECT max(seq) FROM rows").fetchone()
+        journal_store.write_head(db, seq, "closed")
+
+
+@pytest.mark.parametrize(
+    ("bug", "hurt"),
+    [
+        (checksum_ignored, change_a_row),
+        (mark_ignored, set_back),
+        (started_as_empty, change_a_row),
+        (journal_id_kept, change_a_row),
+        (journal_id_kept, set_back),
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_a_planted_bug_is_found(
+    bug: Callable[[pytest.MonkeyPatch], None], hurt: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """The check of the tests above passes on this damage, and fails with the bug."""
+    for planted in (False, True):
+        folder = tmp_path / str(planted)
+        updates = written(folder, 8)
+        done = Written(0, updates, updates, "")
+        hurt(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            if planted:
+                bug(patch)
+                with pytest.raises(AssertionError):
+                    check(folder, done, "planted", damaged=True)
+            else:
+                assert check(folder, done, "not planted", damaged=True)
 
 
 @needs_strace

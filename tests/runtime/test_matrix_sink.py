@@ -1,10 +1,10 @@
 """The Matrix sink against scripted homeservers, good and bad. With a real one: `python -m tests.matrix`."""
 
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -12,32 +12,21 @@ from actonce.errors import ConfigError, GateClosed, SinkError, SinkRefused, Sink
 from actonce.http_sink import RETRY_AFTER_S_MAX
 from actonce.matrix import MatrixSink, answer
 from actonce.matrix.homeserver import SENT_BYTES_MAX
-from actonce.matrix.sink import KEY_FIELD, PAGE, PAGES_MAX, SHARED_WINDOW_S, transaction_id
+from actonce.matrix.sink import AT_ONCE, KEY_FIELD, SHARED_WINDOW_S, transaction_id
 from actonce_crdt import Json
 
-from .scripted import Answer, Asked, http, scripted
+from .scripted import WAIT_S, Answer, Asked, http, scripted, using_sink
 
 pytestmark = pytest.mark.anyio
-ROOM, OTHER, ME = "!room:here", "!other:here", "@bot:here"
+ROOM, OTHER = "!room:here", "!other:here"
 BODY: Json = {"room": ROOM, "text": "hello"}
 DONE = http(200, {"event_id": "$e1"})
-NOW = "Sat, 21 Nov 2026 10:00:00 GMT"
-NOW_MS = 1_795_255_200_000
 SHORT_S = 0.2
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@asynccontextmanager
-async def using(url: str, token: str = "token", **options: Any) -> AsyncIterator[MatrixSink]:
-    sink = MatrixSink(url, token, **options)
-    try:
-        yield sink
-    finally:
-        await sink.aclose()
 
 
 def always(answered: Answer) -> Callable[[Asked], Answer]:
@@ -49,12 +38,12 @@ def opened() -> None:
 
 
 async def published(body: Json, *, answered: Answer = DONE, **options: Any) -> tuple[Json, list[Asked]]:
-    async with scripted(always(answered)) as server, using(server.url, **options) as sink:
+    async with scripted(always(answered)) as server, using_sink(server.url, **options) as sink:
         return await sink.publish(body, "t1/0", 7, opened), server.asked
 
 
 async def failing(answered: Answer, *, body: Json = BODY, hang_up: bool = False, **options: Any) -> SinkError:
-    async with scripted(always(answered), hang_up=hang_up) as server, using(server.url, **options) as sink:
+    async with scripted(always(answered), hang_up=hang_up) as server, using_sink(server.url, **options) as sink:
         with pytest.raises(SinkError) as caught:
             await sink.publish(body, "t1/0", 7, opened)
         return caught.value
@@ -108,7 +97,7 @@ async def test_what_can_be_posted() -> None:
     ],
 )
 async def test_anything_else_is_refused_for_good_and_not_sent(body: Json) -> None:
-    async with scripted(always(DONE)) as server, using(server.url) as sink:
+    async with scripted(always(DONE)) as server, using_sink(server.url) as sink:
         with pytest.raises(SinkRefused) as caught:
             await sink.publish(body, "k", 1, opened)
     assert caught.value.permanent
@@ -208,7 +197,7 @@ async def test_no_answer_in_time_is_a_doubt_and_so_is_one_without_end() -> None:
 async def test_a_server_that_is_not_there_refuses_for_now() -> None:
     async with scripted(always(DONE)) as server:
         pass
-    async with using(server.url) as sink:
+    async with using_sink(server.url) as sink:
         with pytest.raises(SinkRefused) as caught:
             await sink.publish(BODY, "k", 1, opened)
     assert not caught.value.permanent
@@ -218,7 +207,7 @@ async def test_a_closed_gate_keeps_the_event_back() -> None:
     def closed() -> None:
         raise GateClosed("superseded")
 
-    async with scripted(always(DONE)) as server, using(server.url) as sink:
+    async with scripted(always(DONE)) as server, using_sink(server.url) as sink:
         with pytest.raises(GateClosed, match="superseded"):
             await sink.publish(BODY, "k", 1, closed)
         assert server.asked == []
@@ -228,7 +217,7 @@ async def test_a_closed_gate_keeps_the_event_back() -> None:
 
 
 async def test_idle_connections_that_the_server_closes_cause_no_doubt() -> None:
-    async with scripted(always(DONE), hang_up=True) as server, using(server.url) as sink:
+    async with scripted(always(DONE), hang_up=True) as server, using_sink(server.url) as sink:
         for _ in range(20):
             assert await sink.publish(BODY, "k", 1, opened) == {"event_id": "$e1"}
     assert len(server.asked) == 20
@@ -239,91 +228,38 @@ async def test_a_dead_connection_is_replaced_once_if_no_body_left() -> None:
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             raise httpx.WriteError("broken pipe")
 
-    async with scripted(always(DONE)) as server, using(server.url) as sink:
+    async with scripted(always(DONE)) as server, using_sink(server.url) as sink:
         sink._server._client = httpx.AsyncClient(transport=Stale())
         assert await sink.publish(BODY, "k", 1, opened) == {"event_id": "$e1"}
     assert len(server.asked) == 1
 
 
-class History:
-    """Rooms with events of ours, newest first, `page` of them in an answer."""
+async def test_no_more_than_a_few_requests_are_under_way() -> None:
+    """The others wait before the gate, and off the clock."""
+    gates: list[int] = []
+    asked, full = list[Asked](), anyio.Event()
 
-    def __init__(self, page: int = 2, **rooms: list[dict[str, Any]]) -> None:
-        self.page, self.rooms = page, {f"!{name}:here": events for name, events in rooms.items()}
+    def silent(one: Asked) -> Answer:
+        asked.append(one)
+        if len(asked) == AT_ONCE:
+            full.set()
+        return None
 
-    def __call__(self, asked: Asked) -> Answer:
-        assert asked.method == "GET"
-        if asked.path == "/account/whoami":
-            return http(200, {"user_id": ME})
-        if asked.path == "/joined_rooms":
-            return http(200, {"joined_rooms": sorted(self.rooms)})
-        room = asked.path.split("/")[2]
-        assert asked.path == f"/rooms/{room}/messages"
-        assert asked.query["dir"] == "b"
-        assert f'"senders":+["{ME}"]' in asked.query["filter"]
-        start = int(asked.query.get("from", "0"))
-        chunk, end = self.rooms[room][start : start + self.page], start + self.page
-        more = {"end": str(end)} if end <= len(self.rooms[room]) else {}
-        return http(200, {"chunk": chunk, **more}, f"Date: {NOW}")
-
-
-def event(number: int, *, key: str = "", age_s: float = 0) -> dict[str, Any]:
-    content = {"body": "x", **({KEY_FIELD: transaction_id(key)} if key else {})}
-    return {"event_id": f"$e{number}", "origin_server_ts": int(NOW_MS - 1000 * age_s), "content": content}
-
-
-EVENTS = [event(1), {"event_id": "$redacted", "content": {}}, event(3), event(4, key="k/4"), event(5)]
-
-
-async def test_lookup_in_one_room() -> None:
-    async with scripted(History(room=EVENTS)) as server, using(server.url, room=ROOM) as sink:
-        assert sink.can_lookup
-        assert await sink.lookup("k/4") == {"event_id": "$e4"}
-        assert await sink.lookup("k/5") is None
-    assert server.paths().count("/account/whoami") == 1
-    assert "/joined_rooms" not in server.paths()
-
-
-async def test_lookup_in_all_rooms_where_none_is_named() -> None:
-    async with scripted(History(room=[], other=EVENTS)) as server, using(server.url) as sink:
-        assert await sink.lookup("k/4") == {"event_id": "$e4"}
-        assert await sink.lookup("k/5") is None
-
-
-async def test_lookup_does_not_read_what_is_too_old_to_matter() -> None:
-    events = [event(1, age_s=50), event(2, age_s=99), event(3, age_s=100.1), event(4), event(5), event(6, key="k/6")]
-    async with scripted(History(room=events)) as server, using(server.url, room=ROOM, lookback_s=100.0) as sink:
-        assert await sink.lookup("k/6") is None
-    assert len(server.asked) == 3  # who we are, and two pages
-    async with scripted(History(room=events)) as server, using(server.url, room=ROOM, lookback_s=101.0) as sink:
-        assert await sink.lookup("k/6") == {"event_id": "$e6"}
-
-
-async def test_absent_is_not_said_of_more_events_than_were_read() -> None:
-    events = [event(number) for number in range(PAGES_MAX + 1)]
-    async with scripted(History(1, room=events)) as server, using(server.url, room=ROOM) as sink:
-        with pytest.raises(SinkUnknown, match=str(PAGE * PAGES_MAX)):
-            await sink.lookup("k")
-
-
-@pytest.mark.parametrize(
-    "answered",
-    [http(500, b""), http(200, b"<html>"), http(200, {"chunk": {}}), http(200, {}), http(401, {}), http(404, {})],
-)
-async def test_a_lookup_that_fails_says_so(answered: bytes) -> None:
-    def server_of(asked: Asked) -> Answer:
-        return http(200, {"user_id": ME}) if asked.path == "/account/whoami" else answered
-
-    for options in ({"room": ROOM}, {}):
-        async with scripted(server_of) as server, using(server.url, **options) as sink:
-            with pytest.raises(SinkUnknown):
-                await sink.lookup("k")
-
-
-async def test_a_lookup_takes_no_longer_than_a_publish() -> None:
-    async with scripted(always(None)) as server, using(server.url, timeout_s=SHORT_S) as sink:
+    async def publish(sink: MatrixSink, number: int) -> None:
         with pytest.raises(SinkUnknown):
-            await sink.lookup("k")
+            await sink.publish(BODY, f"k/{number}", 1, lambda: gates.append(number))
+
+    async with (
+        scripted(silent) as server,
+        using_sink(server.url, timeout_s=SHORT_S) as sink,
+        anyio.create_task_group() as group,
+    ):
+        for number in range(2 * AT_ONCE):
+            group.start_soon(publish, sink, number)
+        with anyio.fail_after(WAIT_S):
+            await full.wait()
+        assert len(set(gates)) == AT_ONCE
+    assert len(asked) == len(set(gates)) == 2 * AT_ONCE
 
 
 async def test_what_a_sink_declares() -> None:

@@ -123,6 +123,7 @@ async def test_a_file_holds_one_line_an_effect_and_can_be_asked(tmp_path: Path) 
     with sink.path.open("ab") as file:
         file.write(b'{"key": "torn", "fen')
     assert await sink.lookup("torn") is None
+    assert await FileSink(sink.path).publish("another body", "a", 9, opened) == first, "a key once"
     third = await sink.publish(None, "c", 5, opened)
     assert [await sink.lookup(key) for key in "abc"] == [first, second, third]
     lines = sink.path.read_text().splitlines()

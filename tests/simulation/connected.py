@@ -104,7 +104,7 @@ def count(run: Run) -> Counter[str]:
         known = state.tasks.get(task)
         number = int(task.rpartition("/m")[2])
         if known is not None and known.done is not None and known.done.how == "aside":
-            counts["set_aside"] += 1  # by rule, after three processes died with it; `actonce tasks --dead` lists it
+            counts["set_aside"] += 1  # by rule, after three processes died with it; `actonce dead list` names it
             continue
         for part in range(1 + (number % 5 == 0)):
             key = f"{task}/#{part + 1}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -15,6 +16,8 @@ from actonce.electorate import Electorate
 from actonce.ledger import Ledger
 from actonce.majority import Majority
 from actonce.membership import Membership
+from actonce.outbox import Outbox
+from actonce.ownership import Member
 from actonce.roster import Version
 from actonce.sim.cluster import Cluster, Feed
 from actonce.sim.run import Scenario, Work
@@ -64,7 +67,8 @@ def scenario(seconds: float, tasks: int, work_s: tuple[float, float], **rest: An
 
 
 def ownership_off(patch: Patch) -> None:
-    """Any replica claims any task at any time, whoever has it, and never waits for contact with those in play."""
+    """Any replica claims any task at any time, whoever has it, and never waits for those in play: neither for contact
+    with them, nor until they have read what it is about to do."""
     pump = Claims.pump
     next_at: dict[int, float] = {}
 
@@ -81,6 +85,8 @@ def ownership_off(patch: Patch) -> None:
 
     patch.setattr(Claims, "pump", restless)
     patch.setattr(Membership, "act_until", lambda self: math.inf if self.settled else -math.inf)
+    patch.setattr(Outbox, "_safe_clock", lambda self, members: self._ledger.durable_clock)
+    patch.setattr(Outbox, "_have_read", lambda self, members, clocks: True)
 
 
 # The voter
@@ -164,12 +170,58 @@ def majority_of_the_reachable(patch: Patch) -> None:
     patch.setattr(Electorate, "tick", ticked)
 
 
+def read_taken_for_kept(patch: Patch) -> None:
+    """An intent counts as kept by a voter that has read it, though it may not be on that voter's disk."""
+
+    def count(self: Majority, version: Version, clock: int, others: Mapping[int, int]) -> int:
+        found = 0
+        for voter in version.voters:
+            peer = self._electorate.peer(voter)
+            if voter == self._electorate.me:
+                found += self._ledger.durable_clock >= clock
+            elif peer is not None and voter not in self._electorate.closed:
+                found += peer.read.get(self._ledger.client_id, 0) >= clock and peer.covers(others)
+        return found
+
+    patch.setattr(Majority, "_count_kept", count)
+
+
+def takeover_without_reading(patch: Patch) -> None:
+    """Whoever is granted a task that somebody else had held begins at once, whatever it has read of that one."""
+    patch.setattr(Majority, "_has_read", lambda self, task, version, grants: True)
+
+
 # The roster
 
 
 def journal_id_kept(patch: Patch) -> None:
     """A replica whose journal was damaged, and who forgot what it granted, goes on voting in its old place."""
     planted_disks.journal_id_kept(patch)
+
+
+def adoption_not_waited(patch: Patch) -> None:
+    """A voter of a new roster grants the next epoch at once if it heard nothing of the holder: others may have."""
+    lease_ends = Voting._lease_ends
+
+    def at_once(self: Voting, other: Member) -> float:
+        adopted, self._electorate.adopted_at = self._electorate.adopted_at, -math.inf
+        try:
+            return lease_ends(self, other)
+        finally:
+            self._electorate.adopted_at = adopted
+
+    patch.setattr(Voting, "_lease_ends", at_once)
+
+
+def closed_voters_count(patch: Patch) -> None:
+    """A voter that accepted another roster goes on to grant, and to vouch, under the one before."""
+    refresh = Electorate._refresh
+
+    def refreshed(self: Electorate) -> None:
+        refresh(self)
+        self.closed = frozenset()
+
+    patch.setattr(Electorate, "_refresh", refreshed)
 
 
 def journal_ignored(patch: Patch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 
 from actonce import Agent, Context, Item, Polled, SourceContext
+from actonce.agent import GuardName
 from actonce.engine import Engine
 from actonce.reporting import status
 from actonce.settings import LAN
@@ -39,8 +40,9 @@ class Called:
 class Polling(Cluster):
     """Replicas that poll an outside which numbers its items, and forgets those before the cursor that it is shown."""
 
-    def __init__(self, seed: int, names: str, *, forgets: bool = True) -> None:
-        super().__init__(seed, names, self._agent)
+    def __init__(self, seed: int, names: str, *, forgets: bool = True, guard: GuardName = "available") -> None:
+        super().__init__(seed, names, self._agent, roster=tuple(names) if guard == "majority" else ())
+        self.guard = guard
         self.forgets = forgets
         self.dice = dice(seed, "outside")
         self.items = 0
@@ -58,7 +60,7 @@ class Polling(Cluster):
         agent = Agent("kevin")
         agent.sink("room", FeedSink(feed, world))
 
-        @agent.poll(PERIOD_S, kind="entry")
+        @agent.poll(PERIOD_S, kind="entry", guard=self.guard)
         async def feed_of(ctx: SourceContext, cursor: Any) -> Any:
             await world.alive()
             if self.answer is not None:
@@ -193,13 +195,14 @@ def _is_dead(world: SimWorld | None) -> bool:
     return world is None or world.dead
 
 
-async def away(seed: int, how: str) -> Polling:
+async def away(seed: int, how: str, guard: GuardName = "available") -> Polling:
     """The poller sleeps, or is cut off, for longer than the grace: another polls, and then it is back."""
-    cluster, random = Polling(seed, "abc"), dice(seed, how)
+    cluster, random = Polling(seed, "abc", guard=guard), dice(seed, how)
     await cluster.form()
     feeding = asyncio.ensure_future(cluster.feed_items(20.0))
     for _ in range(2):
         await asyncio.sleep(random.uniform(2.0, 3.0))
+        assert await cluster.until(lambda: cluster.poller() != "None", 10.0)
         name, away_s = cluster.poller(), LAN.suspicion_s + LAN.grace_s + random.uniform(0.5, 2.0)
         if how == "pause":
             cluster.pause(name)

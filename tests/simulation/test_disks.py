@@ -23,6 +23,7 @@ from actonce.sim.disk import Disk
 from actonce.sim.disk_faults import WAYS, damage
 from actonce.sim.plan import Mix, to_json
 from actonce.sim.run import run_seed
+from actonce.troubles import troubles
 from actonce_crdt import Change, Document, Entry, EntryInvalid
 
 from . import planted_disks
@@ -205,7 +206,33 @@ async def a_newcomer_at_a_cold_start() -> Mesh:
     return mesh
 
 
-STORIES: tuple[Story, ...] = (forgot_who_joined, all_start_and_one_forgot, a_newcomer_at_a_cold_start)
+async def set_back_as_a_whole() -> Mesh:
+    """The disk of a is replaced by an older copy of all of it, the mark included: the others know better."""
+    mesh = Mesh(4, "ab")
+    await mesh.form()
+    disk = mesh.nodes["a"].disk
+    rows, durable = list(disk.rows), disk.synced
+    keys = [mesh.key_of("a", nth=number) for number in range(3)]
+    for key in keys:
+        mesh.ask(key)
+    assert await mesh.quiet(), mesh.story()
+    mesh.kill("a")
+    disk.rows[:], disk.synced, disk.mark = rows, durable, durable
+    mesh.start("a")
+    mesh.ask(keys[0])
+    await mesh.check_once(keys)
+    said = list(troubles(mesh.engine("a")))
+    assert any("entries of this replica that its journal had lost" in text for text in said), said
+    assert not list(troubles(mesh.engine("b")))
+    return mesh
+
+
+STORIES: tuple[Story, ...] = (
+    forgot_who_joined,
+    all_start_and_one_forgot,
+    a_newcomer_at_a_cold_start,
+    set_back_as_a_whole,
+)
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
@@ -264,3 +291,7 @@ def test_lost_rows_are_named() -> None:
     assert name_rows([1, 3, 5, 7, 9, 10]) == "rows 1, 3, 5 and 3 more"
     assert judge([], 0).lost == ""
     assert judge([], 2).lost == "rows 1 to 2"
+    rows = [(1, "journal"), (7, "snapshot"), (8, "update")]  # what a snapshot took the place of is not lost
+    image = [Found(seq, Row(kind, b""), checksum(seq, kind, b"")) for seq, kind in rows]
+    assert judge(image, 8).lost == ""
+    assert judge(image[1:], 9).lost == "rows 1 and 9"

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -30,9 +29,8 @@ from actonce.sim.work_checkers import LIVENESS, SAFETY
 from actonce.sim.world import SimWorld
 from actonce_crdt import EffectState, Json
 
-README = Path(__file__).resolve().parents[2] / "runtime" / "README.md"
-POINTS = ("before the intent", "after the intent", "during the send", "after the send", "after the receipt")
-RULES: tuple[OnDoubt, ...] = ("resend", "skip", "ask")
+from .outbox_table import POINTS, RULES, documented
+
 ANSWERS = ("posted", "resend", "skip")
 TRAVEL_S = 0.01
 KEY = "reply/k/#1"
@@ -186,26 +184,6 @@ def what_happens(sort: Sort, rule: OnDoubt, point: str, answer: str = "") -> str
         return told
 
     return simulate(scenario)
-
-
-def documented() -> dict[tuple[str, OnDoubt, str], str]:
-    """(sort, rule, point) -> cell, from the table of the README."""
-    found: dict[tuple[str, OnDoubt, str], str] = {}
-    heads = ("a sink that ...", "on_doubt", *POINTS)
-    lines = README.read_text(encoding="utf-8").splitlines()
-    start = next(index for index, line in enumerate(lines) if cells(line) == list(heads))
-    for line in lines[start + 2 :]:
-        row = cells(line)
-        if len(row) != len(heads):
-            break
-        for rule in row[1].split(", "):
-            for point, text in zip(POINTS, row[2:], strict=True):
-                found[row[0], next(known for known in RULES if known == rule), point] = text
-    return found
-
-
-def cells(line: str) -> list[str]:
-    return [part.strip().strip("`") for part in line.strip().strip("|").split("|")] if line.startswith("|") else []
 
 
 SHOWN = [name for name in SORTS if name != "both" or "OUTBOX_ALL" in os.environ]

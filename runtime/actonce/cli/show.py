@@ -87,6 +87,8 @@ def explain(task: str, at: str, secret_file: Path | None, as_json: bool) -> None
             f"result   {cell(facts['result'])}",
             f"rank     {' > '.join(facts['rank'])} (the first that is live and can, owns it; now {facts['owner_now']})",
             *([f"held     it {facts['held']}"] if facts["held"] else []),
+            *([f"waits    {facts['waits']}"] if facts["waits"] else []),
+            *(f"view     {view}" for view in facts["views"]),
             *facts["guard"],
             "",
             *facts["story"],

@@ -28,7 +28,7 @@ from actonce.edge.mark import make_mark, sync_folder
 from actonce.edge.salvage import Salvage, salvage
 from actonce.errors import JournalForeign, JournalUnreadable
 from actonce.journal import Row, checksum
-from actonce.recovery import salvaged
+from actonce.recovery import SNAPSHOT, salvaged
 
 DRAFT = FILE_NAME + ".new"
 REPLACING = "replacing"
@@ -83,7 +83,7 @@ def set_aside(folder: Path, why: str, *, agent: str, replica: str, alone: bool =
 
 
 def _opened(left: Salvage) -> Row:
-    before = [int(row.data) for row in left.verdict.rows if row.kind == "opened"]
+    before = [int(row.data) for row in left.verdict.rows if row.kind in ("opened", SNAPSHOT)]
     return Row("opened", str(max([int(time.time() * 1000), *before])).encode())
 
 

@@ -103,6 +103,7 @@ class SqliteJournal:
             if rows:
                 store.append(rows)
             if durables:
+                store.vouch()
                 self._tell(partial(call_each, durables))
 
     def _tell(self, call: Callable[[], None]) -> None:

@@ -63,18 +63,23 @@ class Store:
             )
             self._seq += len(rows)
             write_head(self._db, self._seq, state)
-        self._mark.write(self._seq)
         self._whole = True
+
+    def vouch(self) -> None:
+        """Say in the mark that all of it is on disk: before anybody else is told."""
+        self._mark.write(self._seq)
 
     def checkpoint(self) -> None:
         """Move all into the main file: what is in it by now outlives even the loss of the write-ahead log."""
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.vouch()
         self._mark.sync()
 
     def close(self) -> None:
         try:
             if self._whole:
                 self.append((), CLOSED)
+                self.vouch()
         finally:
             self._db.close()
             self._mark.close()

@@ -45,11 +45,6 @@ class MatrixError(ActonceError):
         """Too many requests: not done, and to be repeated later."""
         return self.status == 429 or self.code == "M_LIMIT_EXCEEDED"
 
-    @property
-    def is_token(self) -> bool:
-        """The access token is not valid (any more). No repetition helps."""
-        return self.status == 401
-
 
 class Homeserver:
     """One homeserver, as one access token sees it."""
@@ -167,8 +162,9 @@ def understood(what: str, status: int, headers: Mapping[str, str], answer: bytes
     code, said = known.get("errcode"), known.get("error")
     code = code if isinstance(code, str) else ""
     shown = plain(f"{code} {said}") if code else answer[:ERROR_CHARS_MAX].decode("utf-8", "replace")
+    hint = "; log in again, and start with the new access token" if status == 401 else ""
     raise MatrixError(
-        f"{what}: {status} {shown[:ERROR_CHARS_MAX]}".rstrip(),
+        f"{what}: {status} {shown[:ERROR_CHARS_MAX]}".rstrip() + hint,
         status=status,
         code=plain(code[:ERROR_CHARS_MAX]),
         retry_after_s=wait_asked_for(headers, known.get("retry_after_ms")),

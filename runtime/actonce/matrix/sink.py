@@ -29,7 +29,11 @@ SHARED_WINDOW_S = 1800.0
 """The shortest time for which a server that is known to us remembers the transaction ids of a device."""
 PAGE = 200
 PAGES_MAX = 50
-"""A lookup reads no more events of ours than this number of pages."""
+"""A lookup reads no more events of ours than this number of pages, and no more are remembered."""
+PAGE_AGAIN = 30
+"""The first page of a later lookup, which goes back to events that were seen before."""
+AT_ONCE = 4
+"""Requests under way. A server writes to a room one event after the other: more would wait there, on our time."""
 FIELDS = {"room", "type", "content", "text"}
 
 
@@ -78,8 +82,13 @@ class MatrixSink:
         self.dedupe_window_s = dedupe_window_s if shared_device else 0.0
         self.can_lookup = not shared_device
         self._server = Homeserver(homeserver, token)
+        self.url = self._server.url
         self._room, self._lookback_s = room, lookback_s
         self._user = ""
+        self._seen: dict[str, dict[str, object]] = {}
+        """Room -> event id -> transaction id, of all our events as far back as matters, up to the last lookup."""
+        self._turns: anyio.CapacityLimiter | None = None
+        self._looking: anyio.Lock | None = None
 
     async def publish(self, body: Json, key: str, fence: int, gate: Callable[[], None]) -> Json:
         """Send the event; its id is the receipt. `fence` is not used: Matrix has nothing that could check it.
@@ -96,7 +105,8 @@ class MatrixSink:
             raise SinkRefused(f"the content cannot be sent as JSON: {error}", permanent=True) from None
         path = f"/rooms/{part(room)}/send/{part(kind)}/{transaction}"
         try:
-            return receipt_of(await self._server.put(path, data, gate, self.publish_timeout_s))
+            async with self._turn():
+                return receipt_of(await self._server.put(path, data, gate, self.publish_timeout_s))
         except MatrixError as error:
             raise judged(error) from None
 
@@ -106,16 +116,19 @@ class MatrixSink:
         Raises SinkUnknown when the server cannot be asked, or a room has too many events of ours to read them.
         """
         transaction = transaction_id(key)
+        if self._looking is None:
+            self._looking = anyio.Lock()
         try:
-            with anyio.fail_after(self.publish_timeout_s):
-                for room in await self._rooms():
-                    found = await self._find(room, transaction)
-                    if found is not None:
-                        return found
+            async with self._looking, self._turn():  # one reads, and the next ones find little that is new
+                with anyio.fail_after(self.publish_timeout_s):
+                    for room in await self._rooms():
+                        found = await self._find(room, transaction)
+                        if found is not None:
+                            return {"event_id": found}
         except MatrixError as error:
             raise SinkUnknown(error.reason) from None
         except TimeoutError:
-            raise SinkUnknown(f"{self._server.url}: not looked up within {self.publish_timeout_s:g} s") from None
+            raise SinkUnknown(f"{self.url}: not looked up within {self.publish_timeout_s:g} s") from None
         return None
 
     async def aclose(self) -> None:
@@ -146,24 +159,41 @@ class MatrixSink:
             return [self._room]
         joined = (await self._server.get("/joined_rooms", {}, self.publish_timeout_s)).get("joined_rooms")
         if not isinstance(joined, list):
-            raise MatrixError(f"{self._server.url}: the answer to /joined_rooms has no list of rooms")
+            raise MatrixError(f"{self.url}: the answer to /joined_rooms has no list of rooms")
         return [room for room in joined if isinstance(room, str)]
 
-    async def _find(self, room: str, transaction: str) -> Json | None:
-        """Newest first, back to the room's beginning, or to what is too old to matter."""
-        params: dict[str, str | int] = {"dir": "b", "limit": PAGE, "filter": json.dumps({"senders": [self._user]})}
+    async def _find(self, room: str, transaction: str) -> str | None:
+        """The event. Reads back to what was read before, to what is too old to matter, or to the room's beginning."""
+        seen, new = self._seen.setdefault(room, {}), dict[str, object]()
+        params: dict[str, str | int] = {
+            "dir": "b",
+            "limit": PAGE_AGAIN if seen else PAGE,
+            "filter": json.dumps({"senders": [self._user]}),
+        }
         for _ in range(PAGES_MAX):
             page = await self._server.get(f"/rooms/{part(room)}/messages", params, self.publish_timeout_s)
             events = page.get("chunk")
             if not isinstance(events, list):
-                raise MatrixError(f"{self._server.url}: the answer to /messages has no list of events")
-            for event in events:
-                if isinstance(event, dict) and key_of(event) == transaction:
-                    return receipt_of(event)
-            if not isinstance(page.get("end"), str) or any(map(self._is_old, events)):
-                return None
-            params["from"] = page["end"]
-        raise SinkUnknown(f"the account sent more than {PAGE * PAGES_MAX} events to {room} in {self._lookback_s:g} s")
+                raise MatrixError(f"{self.url}: the answer to /messages has no list of events")
+            ours = {str(event["event_id"]): key_of(event) for event in events if is_id(id_of(event), "$")}
+            new |= ours
+            is_last = not isinstance(page.get("end"), str) or any(map(self._is_old, events))
+            if is_last or not seen.keys().isdisjoint(ours):
+                break
+            params |= {"from": page["end"], "limit": PAGE}
+        else:
+            raise SinkUnknown(
+                f"the account sent more than {PAGE * PAGES_MAX} events to {room} in {self._lookback_s:g} s"
+            )
+        seen |= dict(reversed(new.items()))  # only now: of a reading that broke off nobody knows what lies beyond
+        for old in list(seen)[: -PAGE * PAGES_MAX]:
+            del seen[old]
+        return next((event for event, key in seen.items() if key == transaction), None)
+
+    def _turn(self) -> anyio.CapacityLimiter:
+        if self._turns is None:  # not before: it belongs to the event loop of the first request
+            self._turns = anyio.CapacityLimiter(AT_ONCE)
+        return self._turns
 
     def _is_old(self, event: Any) -> bool:
         """Both times are the server's."""
@@ -176,10 +206,14 @@ def transaction_id(key: str) -> str:
     return "actonce-" + hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
-def key_of(event: Mapping[str, Any]) -> object:
+def id_of(event: Any) -> object:
+    return event.get("event_id") if isinstance(event, dict) else None
+
+
+def key_of(event: dict[str, Any]) -> object:
     """The transaction id of an event, from whichever device it was sent."""
     content = event.get("content")
-    return content.get(KEY_FIELD) if isinstance(content, Mapping) else None
+    return content.get(KEY_FIELD) if isinstance(content, dict) else None
 
 
 def receipt_of(answer: Mapping[str, Any]) -> Json:
@@ -199,8 +233,6 @@ def judged(error: MatrixError) -> SinkRefused | SinkUnknown:
         return SinkRefused(error.reason)
     if error.is_limit or error.status in (408, 425) or (error.status == 503 and error.retry_after_s is not None):
         return SinkRefused(error.reason, error.retry_after_s)
-    if error.is_token:
-        return SinkRefused(f"{error.reason}: log in again, and start with the new access token", permanent=True)
     if 300 <= error.status < 500 and error.status != 409:
         return SinkRefused(error.reason, permanent=True)
     return SinkUnknown(error.reason)
