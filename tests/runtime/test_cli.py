@@ -300,7 +300,8 @@ async def test_what_a_replica_shows_of_its_quotas(asked: Asked) -> None:
         *("llm/requests", 60, 60),
         {"a": 60},
     )
-    assert (requests["in_use"], cents["spent"], facts["founders"], facts["warnings"]) == (1, 9, ["a"], [])
+    assert (requests["in_use"], cents["spent"], facts["founders"]) == (1, 9, ["a"])
+    assert facts["warnings"] == ["llm/cents: 80 % of the budget of this day is used"]
     assert 20 < facts["quotas"]["llm"]["cooling_s"]["all"] <= 30
     lines = (await asked("quota")).stdout.splitlines()
     assert lines[0].split("\t")[:3] == ["limit", "units", "per"]

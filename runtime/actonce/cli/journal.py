@@ -24,7 +24,7 @@ data_option = click.option(
 )
 
 
-@click.group()
+@click.group(epilog="Example: actonce journal check --data actonce-data/a")
 def journal() -> None:
     """Look after the journal of a replica: the folder on its own disk in which it keeps what it knows.
 
