@@ -24,11 +24,21 @@ def long_apart(cluster: Cluster, one: Runner, other: Runner, at: float, *, pause
     """Whether the two were apart, shortly before `at`, for so long that one may have given the other up.
 
     Held frames, slow links and lost packets add to the silence that a cut causes, so the limit is below the grace.
+    Whoever started since is on the side of those that it may have synced with.
     """
     settings = cluster.settings
     limit_s = (settings.suspicion_s + settings.grace_s) * 0.85 - cluster.slack_s
-    apart = cluster.truth.longest(one, other, at - AFTERMATH_S, at, pauses=pauses) >= limit_s
-    return apart and not bridged(cluster, one, other, at)
+
+    def apart(first: Runner, second: Runner) -> bool:
+        return cluster.truth.longest(first, second, at - AFTERMATH_S, at, pauses=pauses) >= limit_s
+
+    started = [event for event in cluster.history.of("started") if event.at <= at]
+    new = {event.pid for event in started if event.at > at - AFTERMATH_S}
+    old = [(str(event.facts[0]), event.pid) for event in started if event.pid not in new]
+    sides = [old if side[1] in new else [side] for side in (one, other)]
+    if not any(first != second and apart(first, second) for first in (one, *sides[0]) for second in (other, *sides[1])):
+        return False
+    return not bridged(cluster, one, other, at)
 
 
 def bridged(cluster: Cluster, one: Runner, other: Runner, at: float) -> bool:
@@ -151,8 +161,9 @@ def fenced_once(cluster: Cluster) -> Iterator[str]:
 def published_in_contact(cluster: Cluster) -> Iterator[str]:
     """Nothing passes the gate under a promise older than the contact window.
 
-    Looked at only where the truth is plain: one cut, longer than the window and too short for giving anybody up,
-    after a quiet time, between two processes that were there all along.
+    Looked at only where the truth is plain: one cut, longer than the window and too short for giving anybody up, after
+    a quiet time in which nobody paused, between two processes that were there all along. (Who has lost the others, too,
+    goes on with its own tasks once the last one has left its view: nobody may take these over before the grace ends.)
     """
     settings, slack_s = cluster.settings, cluster.slack_s
     window_s = settings.contact_window_s * (1 + settings.clock_rate_error_max)
@@ -170,7 +181,7 @@ def published_in_contact(cluster: Cluster) -> Iterator[str]:
             if any(_reaches(cluster, third, (me[0], name), at - window_s, at) for third, _ in started.values()):
                 continue  # a relayed round trip is contact
             calm = all(begin >= since or over <= quiet_from for begin, over in spans)
-            pauses = [span for runner in (pid, me[1]) for span in cluster.truth.pauses.get(runner, [])]
+            pauses = [span for spans in cluster.truth.pauses.values() for span in spans if span[0] <= at]
             if calm and all(over <= quiet_from for _, over in pauses) and killed.get(pid, at + 1) > at:
                 yield f"{event.facts[1]}: left {me[0]} at {at:.3f}, out of contact with {name} since {since:.3f}"
 
