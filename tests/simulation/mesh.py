@@ -15,6 +15,7 @@ from actonce.agent import Agent, OnDoubt
 from actonce.context import Context
 from actonce.engine import Engine
 from actonce.ownership import owner
+from actonce.poison import DEATHS_MAX
 from actonce.settings import LAN, Settings
 from actonce.sim.cluster import Cluster, Feed, FeedSink, simulate
 from actonce.sim.world import SimWorld
@@ -166,6 +167,14 @@ class Mesh(Cluster):
         lines += [str(start) for start in self.started if self.runs()[start.task] > 1]
         lines += [str(post) for post in self.feed.posts if post.key in self.twice()]
         return "\n".join(lines)
+
+    async def set_aside(self, keys: Sequence[str]) -> list[str]:
+        """Of these messages those that were set aside, by rule, though innocent: three kills met their claims."""
+        assert await self.quiet(), self.story()
+        states = self.live()[0].ledger.state.tasks
+        aside = [key for key in keys if (done := states[f"reply/{key}"].done) is not None and done.how == "aside"]
+        assert all(states[f"reply/{key}"].deaths >= DEATHS_MAX for key in aside), self.story()
+        return aside
 
     async def check_once(self, keys: Mapping[str, None] | Sequence[str]) -> None:
         """Every one of these messages was answered, once."""

@@ -32,7 +32,8 @@ def long_apart(cluster: Cluster, one: Runner, other: Runner, at: float, *, pause
     def apart(first: Runner, second: Runner) -> bool:
         return cluster.truth.longest(first, second, at - AFTERMATH_S, at, pauses=pauses) >= limit_s
 
-    started = [event for event in cluster.history.of("started") if event.at <= at]
+    dead = {event.pid for event in cluster.history.of("killed") if event.at <= at}
+    started = [event for event in cluster.history.of("started") if event.at <= at and event.pid not in dead]
     new = {event.pid for event in started if event.at > at - AFTERMATH_S}
     old = [(str(event.facts[0]), event.pid) for event in started if event.pid not in new]
     sides = [old if side[1] in new else [side] for side in (one, other)]
