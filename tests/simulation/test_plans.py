@@ -120,8 +120,9 @@ def test_what_is_no_plan_is_refused_with_a_sentence(text: str) -> None:
 
 def test_a_planted_fault_shrinks_to_a_small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Effects that pass a gate which is always open: pauses alone show it."""
-    pauses: st.SearchStrategy[Fault] = st.builds(faults.Pause, st.sampled_from([1.0, 1.5, 2.0]), names, st.sampled_from(PAUSES_S))
-    noise: st.SearchStrategy[Fault] = st.builds(faults.Burst, st.sampled_from([0.5, 1.0, 1.5]), st.just(5))
+    at = st.sampled_from([1.0, 1.5, 2.0])
+    pauses: st.SearchStrategy[Fault] = st.builds(faults.Pause, at, names, st.sampled_from(PAUSES_S))
+    noise: st.SearchStrategy[Fault] = st.builds(faults.Burst, at, st.just(5))
     some = st.lists(st.one_of(pauses, noise), max_size=4).map(in_order)
 
     @cache
