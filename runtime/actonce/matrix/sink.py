@@ -115,6 +115,8 @@ class MatrixSink:
 
         Raises SinkUnknown when the server cannot be asked, or a room has too many events of ours to read them.
         """
+        if not self.can_lookup:
+            raise SinkUnknown(f"{self.url}: a sink that shares its device is not asked, it repeats the transaction")
         transaction = transaction_id(key)
         if self._looking is None:
             self._looking = anyio.Lock()
