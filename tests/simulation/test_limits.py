@@ -20,7 +20,7 @@ from actonce.sim.run import MakeAgent, Outcome, Scenario, run_seed
 from . import limited
 from .limited import scenario
 
-FEW_SEEDS = 2
+FEW_SEEDS = 1
 SEEDS = int(os.environ.get("LIMITS_SEEDS", FEW_SEEDS))
 FIRST = int(os.environ.get("LIMITS_FIRST", 0))
 """Above the default: so many for each of all pairs of an agent and a scenario, together about thirty times as many."""

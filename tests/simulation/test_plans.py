@@ -91,7 +91,7 @@ def test_there_is_a_strategy_for_every_fault() -> None:
 
 @given(plan=plans, seed=st.integers(min_value=1, max_value=10_000))
 @settings(
-    max_examples=int(os.environ.get("PLANS", "60")),
+    max_examples=int(os.environ.get("PLANS", "40")),
     derandomize=True,
     database=None,
     deadline=None,
