@@ -146,40 +146,27 @@ def reason(field: str, value: object) -> None:
         raise EntryInvalid(f"{field} must be text of at most {REASON_CHARS_MAX} characters")
 
 
-def dots(field: str, value: object) -> None:
-    if type(value) is not tuple or len(value) > DOTS_MAX:
-        raise EntryInvalid(f"{field} must be at most {DOTS_MAX} pairs of a name and a number")
-    for pair in value:
-        if type(pair) is not tuple or len(pair) != 2:
-            raise EntryInvalid(f"{field} must be pairs of a name and a number")
-        name(field, pair[0])
-        attempt(field, pair[1])
-    names = [pair[0] for pair in value]
-    if names != sorted(set(names)):
-        raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")
-
-
 def voters(field: str, value: object) -> None:
-    if type(value) is not tuple or len(value) > VOTERS_MAX:
-        raise EntryInvalid(f"{field} must be at most {VOTERS_MAX} pairs of a name and a journal")
-    for pair in value:
-        if type(pair) is not tuple or len(pair) != 2:
-            raise EntryInvalid(f"{field} must be pairs of a name and a journal")
-        name(field, pair[0])
-        key(field, pair[1])
-    names = [pair[0] for pair in value]
-    if names != sorted(set(names)):
-        raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")
+    _pairs(field, value, VOTERS_MAX, "a journal", key)
+
+
+def dots(field: str, value: object) -> None:
+    _pairs(field, value, DOTS_MAX, "a number", attempt)
 
 
 def seen(field: str, value: object) -> None:
-    if type(value) is not tuple or len(value) > AUTHORS_MAX:
-        raise EntryInvalid(f"{field} must be at most {AUTHORS_MAX} pairs of a name and a stamp")
+    _pairs(field, value, AUTHORS_MAX, "a stamp", stamp)
+
+
+def _pairs(field: str, value: object, limit: int, what: str, check: Check) -> None:
+    """Pairs of a replica's name and something that passes `check`, one a name, sorted by it."""
+    if type(value) is not tuple or len(value) > limit:
+        raise EntryInvalid(f"{field} must be at most {limit} pairs of a name and {what}")
     for pair in value:
         if type(pair) is not tuple or len(pair) != 2:
-            raise EntryInvalid(f"{field} must be pairs of a name and a stamp")
+            raise EntryInvalid(f"{field} must be pairs of a name and {what}")
         name(field, pair[0])
-        stamp(field, pair[1])
+        check(field, pair[1])
     names = [pair[0] for pair in value]
     if names != sorted(set(names)):
         raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")

@@ -42,21 +42,6 @@ def recall(state: State, name: str, now_ms: int) -> dict[str, Any] | None:
     return None
 
 
-def conflicts(state: State, now_ms: int) -> list[dict[str, Any]]:
-    """Every place whose value was written on two replicas at once and by nobody who saw both since, sorted.
-
-    Additions to one set or map are no conflict, nor is a removal beside a value.
-    """
-    rows = []
-    for key, cell in sorted(state.cells.items()):
-        values = cell.values(now_ms)
-        parsed = parse_place(key)
-        if parsed is not None and len({value.value for value in values}) > 1:
-            shape, name, member = parsed
-            rows.append({"name": name, "shape": SHAPES[shape], **_clash(key, values), "member": member})
-    return rows
-
-
 def history(state: State, name: str) -> list[dict[str, Any]]:
     """Every write to a name that is not compacted away, the oldest first, and whether it still counts."""
     return [_write(state, record) for record in state.writes(name)]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from actonce import memory_report
+from actonce import heal, memory_report
 from actonce.agent import Agent
 from actonce.context import Context, SyncContext
 from actonce.errors import ConfigError, MemoryFull, MemoryInvalid
@@ -151,10 +151,13 @@ def test_concurrent_writers_conflict_until_one_has_seen_both() -> None:
         engines = [lab.engine(name) for name in "ab"]
         for engine, text in zip(engines, ("left", "right"), strict=True):
             engine.memory.write([_put(engine, text)], f"by {engine.me.name}")  # in one turn: neither has seen the other
-        await lab.sure(lambda: all(memory_report.conflicts(engine.ledger.state, 0) for engine in engines))
+        await lab.sure(lambda: all(list(heal.memory(engine.ledger.state, [])) for engine in engines))
         state, now = engines[0].ledger.state, 0
-        (clash,) = memory_report.conflicts(state, now)
-        assert {(one["value"], one["task"]) for one in clash["values"]} == {("left", "by a"), ("right", "by b")}
+        (clash,) = heal.memory(state, [])
+        assert (clash["name"], {(one["value"], one["by"]) for one in clash["values"]}) == (
+            *("mood",),
+            {("left", "a"), ("right", "b")},
+        )
         assert memory_report.names(state, "mo", now, 9) == [
             {"name": "mood", "shape": "register", "values": 1, "conflicts": 1}
         ]
@@ -162,7 +165,7 @@ def test_concurrent_writers_conflict_until_one_has_seen_both() -> None:
         status, found = await api.ask("GET", "/memory/mood")
         assert (status, len(found["conflicts"][0]["values"])) == (200, 2)
         assert sorted((await lab.outcome("write", "both"))[1]) == ["left", "right"]
-        assert memory_report.conflicts(engines[0].ledger.state, now) == []
+        assert not list(heal.memory(engines[0].ledger.state, []))
         rows = memory_report.history(engines[0].ledger.state, "mood")
         assert [(row["value"], row["counts"]) for row in rows][-1] == ("both", True)
         assert {row["counts"] for row in rows[:-1]} == {False}
