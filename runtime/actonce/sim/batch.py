@@ -7,6 +7,7 @@ handler (or a bug of ours) that depends on something that the simulation does no
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -197,8 +198,11 @@ def main() -> None:
     job = json.load(sys.stdin)
     order = Order(**job["order"])
     made, make_agent, plan = scenario(order)
+    gc.freeze()
+    gc.disable()  # between seeds is enough: a tenth of the time
     for number, seed in enumerate(job["seeds"]):
         outcome = run_seed(seed, made, make_agent, plan)
+        gc.collect()
         print(json.dumps(describe(outcome, events=number < SAMPLE)), flush=True)
 
 
