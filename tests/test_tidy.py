@@ -35,7 +35,10 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("locks",),
     ("envelopes", "journal", "messages", "recovery", "settings", "world"),
     ("breaker", "complaints", "limits", "reclaim"),
-    ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks", "sources"),
+    (
+        "agent", "http_sink", "http_stream", "loading", "merging",
+        "nostr_sink", "schedule", "sink_contract", "sinks", "sources",
+    ),
     ("matrix",),
     (
         "asking", "endpoints", "following", "heal", "ledger",
@@ -46,10 +49,10 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
-    ("children", "control", "doubts", "orders", "polls", "scheduler", "steps", "webhooks"),
+    ("children", "control", "doubts", "merges", "orders", "polls", "scheduler", "steps", "webhooks"),
     (
         "context", "desk", "engine", "job", "listening", "patience",
-        "performing", "polling", "recall", "spending", "stepping", "views",
+        "performing", "polling", "recall", "resolving", "spending", "stepping", "views",
     ),
     ("edge", "memory_report", "quota_report"),
     ("control_report", "election_report"),

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from actonce.errors import ConfigError
 from actonce.limits import CALENDAR, REQUESTS, QuotaSpec, make_quota
 from actonce.locks import LockService, parse_lock_url
+from actonce.merging import Merge, Merging
 from actonce.naming import check_name as check_name
 from actonce.naming import parse_duration_s as parse_duration_s
 from actonce.placement import SPREAD, Placement, Way
@@ -56,6 +57,8 @@ class TaskSpec:
     """When remembered steps do not fit the handler: see `Agent.task`."""
     poll: Poll | None = None
     """Its one task never ends: whoever has it polls this source."""
+    merge: Merge | None = None
+    """Its tasks merge conflicts in memory."""
 
     @property
     def is_async(self) -> bool:
@@ -67,7 +70,7 @@ _RECLAIM_SPEC = TaskSpec(RECLAIM, reclaim_rights, 1_000, None, "skip", guard="ma
 
 
 @dataclass(slots=True)
-class Agent(Sourcing):
+class Agent(Sourcing, Merging):
     """One identity, run by any number of replicas. Every replica should run the same declarations."""
 
     name: str
@@ -77,6 +80,7 @@ class Agent(Sourcing):
     sources: dict[str, Source] = field(default_factory=dict)
     polls: dict[str, Poll] = field(default_factory=dict)
     webhooks: dict[str, Webhook] = field(default_factory=dict)
+    merges: dict[str, Merge] = field(default_factory=dict)
     quotas: dict[str, QuotaSpec] = field(default_factory=dict)
     locks: str | LockService | None = None
     """The lock service of fenced kinds, as a URL or ready-made: see `lock`."""

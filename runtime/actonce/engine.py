@@ -29,6 +29,7 @@ from actonce.listening import Listeners
 from actonce.majority import Majority
 from actonce.membership import Membership
 from actonce.memory import Memory
+from actonce.merges import Merges
 from actonce.messages import Announce, Want, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
@@ -148,6 +149,7 @@ class Engine:
         self.doubts = Doubts(self.me.name, self.ledger, self.inbox, self.outbox, self.executor)
         asking = (self.membership, self.inbox, self.standing)
         self.scheduler = Scheduler(world, agent, self.ledger, *asking, self.note)
+        self.merges = Merges(world, agent, self.ledger, *asking)
         acting = (self.gate, self.executor, self.claims, self.inbox, self.standing)
         self.control = Control(world, settings, agent, self.ledger, self.membership, *acting, self.note)
         self.desk = self._make_desk()
@@ -329,6 +331,7 @@ class Engine:
                 self.gossip.announce()
             self.scheduler.look()
             self.desk.polls.look()
+            self.merges.look()
             self.claims.pump()
         if self.membership.settled_durably:
             self.listeners.begin()
@@ -350,6 +353,7 @@ class Engine:
         self.majority.changed(keys)
         self.inbox.changed(keys)
         self.quotas.changed(keys)
+        self.merges.changed(keys)
         self.doubts.changed()
         self.wake()
 

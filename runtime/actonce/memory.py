@@ -14,7 +14,20 @@ from typing import Final
 
 from actonce.errors import MemoryFull, MemoryInvalid
 from actonce.ledger import Ledger
-from actonce_crdt import SHAPES, Cell, CellState, Json, Tally, TallyState, ValueInvalid, pack_value, parse_place, place
+from actonce_crdt import (
+    SHAPES,
+    Cell,
+    CellState,
+    Json,
+    Tally,
+    TallyState,
+    ValueInvalid,
+    pack_value,
+    parse_place,
+    place,
+    stamp_wall_s,
+    unpack_value,
+)
 
 VALUE_BYTES_MAX: Final = 65_536
 """For one value, as msgpack."""
@@ -80,6 +93,23 @@ def check_text(what: str, text: object, limit: int) -> str:
     if size > limit:
         raise MemoryInvalid(f"{what} has {size} bytes: the limit is {limit}")
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A remembered value, and where it comes from."""
+
+    value: Json
+    replica: str
+    task: str
+    """The task that wrote it, or "" for a person."""
+    at: float
+    """Unix seconds, by the writer's clock, which is never behind what it had seen."""
+
+
+def to_value(cell: Cell) -> Value:
+    """What a cell says."""
+    return Value(unpack_value(cell.value), cell.author, cell.task, stamp_wall_s(cell.stamp))
 
 
 class Memory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from actonce.agent import parse_duration_s
@@ -15,28 +15,14 @@ from actonce.memory import (
     Count,
     Memory,
     Put,
+    Value,
     check_text,
     pack_memory,
+    to_value,
 )
+from actonce.merging import Merge
 from actonce.running import Run
-from actonce_crdt import Cell, CellState, Json, TallyState, parse_place, place, stamp_wall_s, unpack_value
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A remembered value, and where it comes from."""
-
-    value: Json
-    replica: str
-    task: str
-    """The task that wrote it, or "" for a person."""
-    at: float
-    """Unix seconds, by the writer's clock, which is never behind what it had seen."""
-
-
-def to_value(cell: Cell) -> Value:
-    """What a cell says."""
-    return Value(unpack_value(cell.value), cell.author, cell.task, stamp_wall_s(cell.stamp))
+from actonce_crdt import Cell, CellState, Json, TallyState, parse_place, place, unpack_value
 
 
 class Recall:
@@ -45,11 +31,15 @@ class Recall:
     Reads give what this replica knows now: what tasks elsewhere wrote arrives with their results. Writes are this
     handler's alone until it returns; if it fails or loses its task, they never were. A write replaces what was there
     when the handler last read that place (or wrote, if it never read); what others wrote meanwhile stays beside it, as
-    a conflict: the latest is read, `conflicts` shows all, and the next write replaces all that it has seen.
+    a conflict: the latest is read, `conflicts` shows all, and the next write replaces all that it has seen. Where the
+    agent has a merge for the name, a write after a mere read replaces only the value that was read: the rest is merged.
     """
 
-    def __init__(self, memory: Memory, run: Run, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, memory: Memory, run: Run, wall: Callable[[], float], merges: Mapping[str, Merge] | None = None
+    ) -> None:
         self._memory, self._run, self._wall = memory, run, wall
+        self._merges = tuple((merges or {}).values())
         self._seen: dict[str, Context] = {}
 
     def __getitem__(self, name: str) -> Json:
@@ -126,8 +116,9 @@ class Recall:
         if own is not None:
             return (unpack_value(own.value),) if own.value else None
         state = self._memory.cells.get(key, CellState())
-        self._seen[key] = state.context()
         found = state.values(int(self._wall() * 1000))
+        is_merged = len(found) > 1 and shape in "rm" and any(merge.takes(name) for merge in self._merges)
+        self._seen[key] = _only(found) if is_merged else state.context()
         return (unpack_value(found[0].value),) if found else None
 
     def _write(self, shape: str, name: str, member: str, value: bytes, ttl: str | float | None = None) -> None:
@@ -145,6 +136,14 @@ class Recall:
         puts = [one for one in self._run.writes if isinstance(one, Put)]
         found.update(put.member for put in puts if (put.shape, put.name) == (shape, name))
         return sorted(found)
+
+
+def _only(values: Sequence[Cell]) -> Context:
+    """What a write replaces that has seen the first of these values and none of the others. Nothing, if its author
+    wrote another one of them: what replaces its later write replaces the earlier one, too."""
+    first = values[0]
+    alone = all(other.author != first.author for other in values[1:])
+    return ((first.author, first.stamp),) if alone else ()
 
 
 def _same(a: Put | Count, b: Put) -> bool:
