@@ -42,11 +42,11 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("matrix",),
     (
         "asking", "endpoints", "following", "heal", "ledger",
-        "memory", "peers", "pool", "running", "sharing", "standing",
+        "memory", "peers", "pool", "running", "sharing", "standing", "texts",
     ),
     ("escrow",),
     ("cooling",),
-    ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
+    ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion", "texting"),
     ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
     ("children", "control", "doubts", "merges", "orders", "polls", "scheduler", "steps", "webhooks"),

@@ -67,6 +67,9 @@ from .state import State
 from .step import NO_BASE, ClaimId, lineage, step_key
 from .switch import Shut, Switch
 from .task import TaskState, claim_order
+from .text_updates import CLIENTS_MAX as TEXT_CLIENTS_MAX
+from .text_updates import TextDelta
+from .texts import TextDocument, Version, merge_text_updates
 from .updates import (
     EMPTY_UPDATE,
     Delta,
@@ -93,6 +96,7 @@ __all__ = [
     "REASON_CHARS_MAX",
     "SHAPES",
     "TAKEN",
+    "TEXT_CLIENTS_MAX",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
     "Cancel",
@@ -147,17 +151,21 @@ __all__ = [
     "Task",
     "TaskRecord",
     "TaskState",
+    "TextDelta",
+    "TextDocument",
     "Try",
     "Unknown",
     "UpdateGap",
     "UpdateInvalid",
     "ValueInvalid",
+    "Version",
     "claim_order",
     "decode",
     "encode",
     "encode_state_vector",
     "kind_target",
     "lineage",
+    "merge_text_updates",
     "name_is_valid",
     "order",
     "pack_value",

@@ -209,6 +209,7 @@ class Engine:
             self.about,
             self.ledger,
             self.membership,
+            self.memory.texts,
             seek=lambda name: self.routes.seek(name),
             free=lambda: self.claims.free,
             on_word=self._heard,
@@ -232,6 +233,7 @@ class Engine:
             self.note(f"{self.damage}: acts once it has read all from a replica that remembers")
         try:
             self.ledger.recover(self._recovered.updates)
+            self.memory.texts.recover(self._recovered.texts)
         except CrdtError as error:
             raise ReplicaFailed(f"the journal holds an update that is not valid: {error}") from error
         if self._guarded:

@@ -10,7 +10,7 @@ strength of it until then; `when_durable` is the way to wait.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from actonce.journal import Row
 from actonce.world import World
@@ -55,6 +55,8 @@ class Ledger:
         self._batch: list[bytes] = []
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self.client_id = client_id
+        self.beside: Callable[[bytes], list[Row]] = lambda update: []
+        """Rows that go to the disk together with an update of ours: with it, or not at all."""
 
     # Own entries
 
@@ -83,7 +85,8 @@ class Ledger:
         batch, self._batch = self._batch, []
         change = self.document.append(batch)
         clock = self.next_clock
-        self._world.journal.append([Row("update", change.update)], lambda: self._durable(clock, change.update))
+        rows = [Row("update", change.update), *self.beside(change.update)]
+        self._world.journal.append(rows, lambda: self._durable(clock, change.update))
 
     def _durable(self, clock: int, update: bytes) -> None:
         self.durable_clock = clock
@@ -98,8 +101,8 @@ class Ledger:
         for update in updates:
             self._fold(self.document.integrate(update))
 
-    def integrate(self, update: bytes) -> None:
-        """Take an update of a peer.
+    def integrate(self, update: bytes, beside: Sequence[Row] = ()) -> None:
+        """Take an update of a peer; what came `beside` it goes to the disk together with it.
 
         Raises:
             UpdateInvalid: hostile or malformed; nothing changed.
@@ -107,9 +110,11 @@ class Ledger:
             DocumentPoisoned: the library failed inside; the document must be thrown away.
         """
         change = self.document.integrate(update)
+        rows = [*([Row("update", change.update)] if change else ()), *beside]
+        if rows:
+            self._world.journal.append(rows, _nothing)
         if not change:
             return
-        self._world.journal.append([Row("update", change.update)], _nothing)
         keys = self._fold(change)
         self.forgotten += sum(entry.log == self.name for entry in change.added)
         self._on_integrated(tuple(sorted({entry.id[0] for entry in change.added})))

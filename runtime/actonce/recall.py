@@ -15,14 +15,17 @@ from actonce.memory import (
     Count,
     Memory,
     Put,
+    Revision,
     Value,
+    Write,
     check_text,
     pack_memory,
     to_value,
 )
 from actonce.merging import Merge
 from actonce.running import Run
-from actonce_crdt import Cell, CellState, Json, TallyState, parse_place, place, unpack_value
+from actonce_crdt import Cell, CellState, Json, TallyState, Version, parse_place, place, unpack_value
+from actonce_crdt.drafts import Draft, difference
 
 
 class Recall:
@@ -41,6 +44,7 @@ class Recall:
         self._memory, self._run, self._wall = memory, run, wall
         self._merges = tuple((merges or {}).values())
         self._seen: dict[str, Context] = {}
+        self._drafts: dict[str, tuple[Version, Draft]] = {}
 
     def __getitem__(self, name: str) -> Json:
         found = self._read("r", name)
@@ -92,11 +96,38 @@ class Recall:
         """Values by text; each field is a register."""
         return Fields(self, check_text("the name", name, NAME_BYTES_MAX))
 
+    def text(self, name: str) -> Written:
+        """A text that many edit at once, without losing what any of them wrote."""
+        return Written(self, check_text("the name", name, NAME_BYTES_MAX))
+
     def list(self, name: str) -> Items:
         """Values in the order of their writers' clocks; only appended to."""
         return Items(self, check_text("the name", name, NAME_BYTES_MAX))
 
     # For the collections
+
+    def _draft(self, name: str) -> Draft:
+        """The text as this handler read it first, with its own edits: so that positions hold still while it works."""
+        if name not in self._drafts:
+            base = self._memory.texts.read(name)
+            self._drafts[name] = base, Draft(base.text)
+        return self._drafts[name][1]
+
+    def _splice(self, name: str, start: int, stop: int, new: str) -> None:
+        if not isinstance(new, str):
+            raise MemoryInvalid(f"{new!r} cannot be written into a text: it is no str")
+        try:
+            new.encode()
+        except UnicodeEncodeError as error:
+            raise MemoryInvalid(f"this cannot be written into a text: it has no UTF-8 form ({error.reason})") from None
+        before, base = self._draft(name), self._drafts[name][0]
+        draft = before.fork()
+        draft.splice(start, stop, new)
+        rest = [one for one in self._run.writes if not (isinstance(one, Revision) and one.name == name)]
+        revision = [Revision(name, base, draft.pieces, draft.text)] if draft.is_changed else []
+        self._memory.check([*rest, *revision])
+        self._run.writes[:] = [*rest, *revision]
+        self._drafts[name] = base, draft
 
     def _own(self, key: str) -> Put | None:
         """This handler's own last write to a place."""
@@ -146,7 +177,7 @@ def _only(values: Sequence[Cell]) -> Context:
     return ((first.author, first.stamp),) if alone else ()
 
 
-def _same(a: Put | Count, b: Put) -> bool:
+def _same(a: Write, b: Put) -> bool:
     return isinstance(a, Put) and (a.shape, a.name, a.member) == (b.shape, b.name, b.member)
 
 
@@ -268,3 +299,57 @@ class Items:
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text. Edits of many handlers, on many replicas, at once or cut off from each other, are all kept.
+
+    A handler sees the text as it was when it looked first, with its own edits; positions are those of that `str`. When
+    it returns, its edits are made where they were meant, whatever others did meanwhile: what it put in stands after the
+    character that it put it after, and of what it deleted, that which is still there goes. Two that write at one place
+    stand one after the other.
+    """
+
+    _recall: Recall
+    name: str
+
+    def __str__(self) -> str:
+        return self._recall._draft(self.name).text
+
+    def __len__(self) -> int:
+        return len(str(self))
+
+    def __contains__(self, part: str) -> bool:
+        return part in str(self)
+
+    def insert(self, at: int, new: str) -> None:
+        """Put `new` before the character at this position; at the length of the text, to its end.
+
+        Raises:
+            MemoryInvalid: no such position; not a text.
+            MemoryFull: a limit would be passed.
+        """
+        self.replace(at, at, new)
+
+    def append(self, new: str) -> None:
+        """Put `new` to the end."""
+        size = len(self)
+        self.replace(size, size, new)
+
+    def delete(self, start: int, stop: int) -> None:
+        """Take away what stands from `start` up to, not including, `stop`."""
+        self.replace(start, stop, "")
+
+    def replace(self, start: int, stop: int, new: str) -> None:
+        """Put `new` in the place of what stands from `start` up to, not including, `stop`."""
+        size = len(self)
+        if type(start) is not int or type(stop) is not int or not 0 <= start <= stop <= size:
+            raise MemoryInvalid(f"{self.name!r} has {size} characters: there is no place {start!r} to {stop!r}")
+        self._recall._splice(self.name, start, stop, new)
+
+    def set(self, new: str) -> None:
+        """Make the text this, by the one edit that does it: what stays the same at both ends stays."""
+        if not isinstance(new, str):
+            raise MemoryInvalid(f"{new!r} cannot be written into a text: it is no str")
+        self.replace(*difference(str(self), new))

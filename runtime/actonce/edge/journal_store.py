@@ -3,7 +3,7 @@
     rows(seq, kind, data, sum)    seq counts from 1 without a gap; sum = checksum(seq, kind, data)
       row 1, "journal"            JSON: format, id, agent, replica. Its shape stays the same in all later formats
       "opened"                    the incarnation number, once for each opening
-      "update", "view", "meta"    what the replica appended
+      "update", "view", "text", "meta"    what the replica appended
     head(one, seq, state, sum)    the last seq, and "open" or "closed": a row that damage hides is missed
 
 Beside it lies the mark (`mark.py`), which tells an end that was cut off from one that never reached the disk.
@@ -25,7 +25,7 @@ from pathlib import Path
 from actonce.edge.mark import Mark, read_mark
 from actonce.edge.wal import wal_is_damaged
 from actonce.errors import JournalDamaged, JournalForeign, JournalTooNew, JournalTooOld, JournalUnreadable
-from actonce.journal import UPDATE, VIEW, Recovered, Row, checksum
+from actonce.journal import TEXT, UPDATE, VIEW, Recovered, Row, checksum
 
 FORMAT = 1
 FILE_NAME = "journal.db"
@@ -160,6 +160,7 @@ def read(path: Path, *, agent: str, replica: str) -> tuple[Recovered, int]:
         new=not views and not damage and (not updates or after.get("new", False)),
         damage=damage,
         replaces=after.get("journal", ""),
+        texts=tuple(row.data for row in rows if row.kind == TEXT),
     )
     return recovered, seq
 

@@ -19,7 +19,7 @@ from actonce.envelopes import Kind, is_envelope, open_envelope
 from actonce.errors import Draining
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
-from actonce.messages import Push, decode
+from actonce.messages import Edit, Push, decode
 from actonce.placement import NO_TRAITS, Traits
 from actonce.readiness import make_terms
 from actonce.running import Run
@@ -281,7 +281,7 @@ class Cluster:
                 frame = envelope.body
             message = decode(frame)
             own = self.engine(process.name).ledger.client_id
-            if not isinstance(message, Push) or message.update not in journal.unsynced:
+            if not isinstance(message, Push | Edit) or message.update not in journal.unsynced:
                 return
             if watching.first_client(message.update) == own:
                 self.failures.append(f"{process.name}: gossiped an update that is not on its disk")

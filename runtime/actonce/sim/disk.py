@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from actonce.journal import UPDATE, VIEW, Recovered, Row
+from actonce.journal import TEXT, UPDATE, VIEW, Recovered, Row
 from actonce.recovery import Found, judge, salvaged
 from actonce.sim.process import Process
 
@@ -43,6 +43,7 @@ class Disk:
             new=not self.rows and not self.damage,
             damage="" if views else self.damage,
             replaces=self.replaced,
+            texts=tuple(row.data for row in self.rows if row.kind == TEXT),
         )
 
     def _journal_id(self, name: str) -> str:
