@@ -8,7 +8,9 @@ Sequences are merged by the library (YATA: Nicolaescu, Jahns, Derntl, Klamma: "N
 editing on extensible data types", 2016): concurrent runs at one place stand one after the other, not interleaved.
 
 Not guaranteed: that what two replicas wrote at once makes sense together. Of characters that one deletes while another
-writes beside them, the deletion and the writing both count.
+writes beside them, the deletion and the writing both count. Nor that replicas agree on blocks whose origins no library
+would write, as somebody with the secret can make them: no replica comes to harm, but their texts, and digests, may
+differ from then on.
 
 Growth: a deleted character leaves no content, but its place: about 15 bytes a run of them. A client id stays in the
 state vector, at 10 bytes a process run that wrote; `CLIENTS_MAX` of them are the end of editing. Nothing shrinks this.
@@ -63,6 +65,7 @@ class _Root:
         self.deltas: deque[list[tuple[str, int]]] = deque(maxlen=VERSIONS_MAX)
         self.raw: list[list[Mapping[str, Any]]] = []
         self.watch = text.observe(self._changed)
+        self._hash = (0, b"")
 
     def _changed(self, event: TextEvent) -> None:
         self.raw.append(event.delta)  # type: ignore[attr-defined]
@@ -70,13 +73,19 @@ class _Root:
     def refresh(self) -> int:
         """After a transaction. Returns by how many UTF-8 bytes the text grew."""
         before, now = self.version.text, str(self.text)
-        delta = _read_delta(before, now, self.raw)
-        self.raw = []
+        raw, self.raw = self.raw, []
         if now == before:
             return 0
-        self.deltas.append(delta)
+        self.deltas.append(_read_delta(before, now, raw))
         self.version = Version(now, self.version.number + 1)
         return _size(now) - _size(before)
+
+    def hash(self, name: str) -> bytes:
+        """Of the text and its name."""
+        if self._hash[0] != self.version.number:
+            said = b"%b\0%b" % (name.encode(), self.version.text.encode())
+            self._hash = self.version.number, blake2b(said, digest_size=DIGEST_BYTES).digest()
+        return self._hash[1]
 
     def track(self, number: int, base: str) -> Track:
         """Where the parts of an earlier version are now."""
@@ -143,12 +152,15 @@ class TextDocument:
 
     @property
     def digest(self) -> bytes:
-        """Fingerprint of what is known: clients, clocks and deletions. Ids are never reused, so equal ones have equal
-        texts."""
+        """Fingerprint of what is known, clients, clocks and deletions, and of the texts themselves."""
         if self._digest is None:
             chains = self._updates.chains
-            said = encode_state_vector(chains.known) + encode_text_update((), chains.deleted)
-            self._digest = blake2b(said, digest_size=DIGEST_BYTES).digest()
+            said = blake2b(encode_state_vector(chains.known), digest_size=DIGEST_BYTES)
+            said.update(encode_text_update((), chains.deleted))
+            for name, root in sorted(self._roots.items()):
+                if root.version.text:
+                    said.update(root.hash(name))
+            self._digest = said.digest()
         return self._digest
 
     def edit(self, name: str, base: str, number: int, pieces: Sequence[Piece]) -> TextDelta:
