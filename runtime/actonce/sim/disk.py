@@ -68,6 +68,8 @@ class Disk:
     def crash(self) -> None:
         """Power loss for what is not synced: some prefix of it survives."""
         keep = self.rng.randint(self.synced, len(self.rows))
+        while self.synced < keep < len(self.rows) and self.rows[keep].kind == TEXT:
+            keep -= 1  # it came in one append with the row before it: both, or neither
         del self.rows[keep:]
         self.synced = keep
 
