@@ -3,6 +3,8 @@
 Nothing here reads a clock, makes a random number, or does I/O: time and ids come in as arguments. See README.md.
 """
 
+from .compaction import Rewrite, Rules, is_forgotten, rewrite
+from .cuts import Cut, Floor
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
@@ -49,6 +51,7 @@ from .fields import (
     VOTERS_MAX,
     name_is_valid,
 )
+from .horizon import KEPT_MAX, Unfinished, next_floor
 from .quota import NOBODY, QuotaState
 from .rank import order, rank
 from .rights import Cool, Gift, Share
@@ -73,6 +76,7 @@ __all__ = [
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",
+    "KEPT_MAX",
     "KEY_BYTES_MAX",
     "NAME_BYTES_MAX",
     "NOBODY",
@@ -86,6 +90,7 @@ __all__ = [
     "ClaimId",
     "Cool",
     "CrdtError",
+    "Cut",
     "Delta",
     "Document",
     "DocumentPoisoned",
@@ -97,6 +102,7 @@ __all__ = [
     "EntryId",
     "EntryInvalid",
     "EntryTooLarge",
+    "Floor",
     "Gift",
     "Grant",
     "HybridClock",
@@ -112,8 +118,10 @@ __all__ = [
     "Record",
     "Release",
     "Reopen",
+    "Rewrite",
     "Roster",
     "RosterState",
+    "Rules",
     "Share",
     "State",
     "StateVectorInvalid",
@@ -122,6 +130,7 @@ __all__ = [
     "TaskRecord",
     "TaskState",
     "Try",
+    "Unfinished",
     "Unknown",
     "UpdateGap",
     "UpdateInvalid",
@@ -130,13 +139,16 @@ __all__ = [
     "decode",
     "encode",
     "encode_state_vector",
+    "is_forgotten",
     "lineage",
     "name_is_valid",
+    "next_floor",
     "order",
     "pack_value",
     "parse_state_vector",
     "parse_update",
     "rank",
+    "rewrite",
     "stamp_wall_s",
     "step_key",
     "unpack_value",

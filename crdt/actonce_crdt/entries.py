@@ -26,6 +26,8 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "gift"      resource    giver, to, total, late            so many rights went that way in all
     "share"     resource    holder, seq, open, late, period   which rights a crash of the holder makes unusable for long
     "cool"      resource    for_ms, factor                    the provider complained
+    "floor"     "floor"     keeper, number, until, over, kept what was asked for before begins no more (see `horizon`)
+    "cut"       log                                           the log was shortened (see `compaction`)
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
@@ -38,6 +40,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from . import fields as check
+from .cuts import Cut, Floor
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
 from .rights import Cool, Gift, Share
@@ -278,9 +281,9 @@ class Unknown:
 TaskRecord: TypeAlias = Task | Claim | Try | Done | Passed | Cancel | Reopen | Grant | Release
 EffectRecord: TypeAlias = Intent | Receipt | Doubt
 QuotaRecord: TypeAlias = Gift | Share | Cool
-Record: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark | Unknown
+_Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark | Floor | Cut
+Record: TypeAlias = _Known | Unknown
 
-_Known: TypeAlias = TaskRecord | EffectRecord | QuotaRecord | Roster | Step | Mark
 _CHECKS: Final[dict[str, check.Check]] = {
     "key": check.key, "stamp": check.stamp, "author": check.name, "kind": check.key, "payload": check.blob,
     "epoch": check.count, "incarnation": check.count, "attempt": check.attempt, "retry_at_ms": check.count,
@@ -293,6 +296,7 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "claimant": check.name, "journal": check.key, "roster": check.count, "act": check.act, "ballot": check.ballot,
     "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
     "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
+    "keeper": check.key, "until": check.stamp, "kept": check.marks,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
@@ -300,6 +304,7 @@ _TYPES: Final[dict[str, type[_Known]]] = {
     "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
     "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
     "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
+    "floor": Floor, "cut": Cut,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
@@ -307,6 +312,7 @@ _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
 }
 _SPECIAL: Final[dict[tuple[str, str], check.Check]] = {
     ("grant", "over"): check.count, ("roster", "over"): check.ballot, ("share", "holder"): check.key,
+    ("floor", "over"): check.versions,
 }  # fmt: skip
 _FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {
     code: tuple((field.name, _SPECIAL.get((code, field.name)) or _CHECKS[field.name]) for field in fields(kind))

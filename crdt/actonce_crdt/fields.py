@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final, TypeAlias
 
+from .cuts import MARK_BYTES
 from .errors import EntryInvalid
 from .stamps import STAMP_MAX
 
@@ -138,3 +140,23 @@ def voters(field: str, value: object) -> None:
     names = [pair[0] for pair in value]
     if names != sorted(set(names)):
         raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")
+
+
+def marks(field: str, value: object) -> None:
+    blob(field, value)
+    assert isinstance(value, bytes)
+    if len(value) % MARK_BYTES:
+        raise EntryInvalid(f"{field} must be marks of {MARK_BYTES} bytes each")
+    parts = [value[start : start + MARK_BYTES] for start in range(0, len(value), MARK_BYTES)]
+    if any(one >= other for one, other in pairwise(parts)):
+        raise EntryInvalid(f"{field} must be sorted, and name nothing twice")
+
+
+def versions(field: str, value: object) -> None:
+    if type(value) is not tuple or any(type(pair) is not tuple or len(pair) != 2 for pair in value):
+        raise EntryInvalid(f"{field} must be pairs of a keeper and a number")
+    for pair in value:
+        key(field, pair[0])
+        attempt(field, pair[1])
+    if any(one[0] >= other[0] for one, other in pairwise(value)):
+        raise EntryInvalid(f"{field} must be sorted by keeper, and name nobody twice")

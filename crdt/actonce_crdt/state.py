@@ -2,6 +2,9 @@
 
 The view is a pure function of the *set* of entries: it depends neither on their order, nor on who sent them, nor on
 seeing one twice. `State.fold` computes it from nothing; adding and removing entries one by one gives the same view.
+
+What was asked for below a floor, and is not kept by it, is *late* (see `horizon`): it is no part of the view, and is
+listed in `late` instead. Which entries are late is itself a function of the set of entries.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +12,8 @@ from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
 
-from . import effect, quota, roster, step, task
+from . import effect, horizon, quota, roster, step, task
+from .cuts import Cut, Floor
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -45,6 +49,7 @@ _TASK_KINDS = (Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release)
 _EFFECT_KINDS = (Intent, Receipt, Doubt)
 _QUOTA_KINDS = (Gift, Share, Cool)
 _NOTHING: Mapping[EntryId, Record] = {}
+NO_STATE = TaskState()
 
 
 class State:
@@ -57,7 +62,7 @@ class State:
     __slots__ = (
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
         *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
-        *("_task_entries", "_tasks", "_unknown"),
+        *("_cuts", "_floor_entries", "_floors", "_flipped", "_late", "_task_entries", "_tasks", "_unknown"),
     )
 
     def __init__(self) -> None:
@@ -77,6 +82,11 @@ class State:
         self._marks: dict[str, Mark] = {}
         self._mark_entries: dict[str, dict[EntryId, Record]] = {}
         self._keys: dict[EntryId, Record] = {}
+        self._cuts: dict[str, dict[EntryId, Record]] = {}
+        self._floor_entries: dict[str, dict[EntryId, Record]] = {}
+        self._floors: tuple[Floor, ...] = ()
+        self._late: dict[str, Task] = {}
+        self._flipped: dict[str, None] = {}  # tasks that became late, or are not any more, by what came for another key
 
     @classmethod
     def fold(cls, entries: Iterable[tuple[EntryId, Record]]) -> "State":
@@ -120,9 +130,11 @@ class State:
         key = record.key
         self._shelf(record).setdefault(key, {})[entry_id] = record
         if isinstance(record, _TASK_KINDS):
-            known = self._tasks.get(key)
-            lifted = task.lift(record)
-            self._tasks[key] = lifted if known is None else task.join(known, lifted)
+            if self._floors and isinstance(record, Task | Reopen):
+                self._fold_task(key)
+            else:
+                known, lifted = self._tasks.get(key), task.lift(record)
+                self._tasks[key] = lifted if known is None else task.join(known, lifted)
         elif isinstance(record, _EFFECT_KINDS):
             before = self._effects.get(key)
             raised = effect.lift(record)
@@ -137,6 +149,8 @@ class State:
             self._put_step(key, record if there is None else step.join(there, record))
         elif isinstance(record, Mark):
             self._marks[key] = join_marks(self._marks.get(key), record)
+        elif isinstance(record, Floor):
+            self._look_at_floors()
 
     def remove(self, entry_id: EntryId) -> None:
         """Take an entry away and fold its key again from what is left.
@@ -152,11 +166,7 @@ class State:
         if not rest:
             del shelf[key]
         if isinstance(record, _TASK_KINDS):
-            states = [task.lift(one) for one in rest.values() if isinstance(one, _TASK_KINDS)]
-            if states:
-                self._tasks[key] = reduce(task.join, states)
-            else:
-                del self._tasks[key]
+            self._fold_task(key)
         elif isinstance(record, _EFFECT_KINDS):
             raised = [effect.lift(one) for one in rest.values() if isinstance(one, _EFFECT_KINDS)]
             self._put_effect(key, reduce(effect.join, raised) if raised else None)
@@ -180,6 +190,8 @@ class State:
             for one in rest.values():
                 assert isinstance(one, Mark)
                 self._marks[key] = join_marks(self._marks.get(key), one)
+        elif isinstance(record, Floor):
+            self._look_at_floors()
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -194,6 +206,55 @@ class State:
     def marks(self) -> Mapping[str, Mark]:
         """Schedule -> the newest of its slots up to which all are settled: a live, read-only view."""
         return MappingProxyType(self._marks)
+
+    @property
+    def floors(self) -> tuple[Floor, ...]:
+        """The floors that count, sorted by keeper."""
+        return self._floors
+
+    @property
+    def late(self) -> Mapping[str, Task]:
+        """Task id -> what was asked for below a floor, and is no part of the view: a live, read-only view."""
+        return MappingProxyType(self._late)
+
+    def take_flipped(self) -> list[str]:
+        """Tasks that became late, or are not any more, because a floor came or went, since this was last asked."""
+        flipped, self._flipped = list(self._flipped), {}
+        return flipped
+
+    def get(self, entry_id: EntryId) -> Record | None:
+        """An entry that is present; None too for one that could not be decoded."""
+        return self._keys.get(entry_id)
+
+    def beside(self, record: Record) -> Mapping[EntryId, Record]:
+        """All entries present for the key of `record` in its key space, itself included: a live, read-only view."""
+        return MappingProxyType(self._shelf(record).get(record.key, {}))
+
+    def entries_of_task(self, task_id: str) -> Mapping[EntryId, Record]:
+        """All entries present for a task but those of its effects and steps: a live, read-only view."""
+        return MappingProxyType(self._task_entries.get(task_id, {}))
+
+    def joined(self, record: Record) -> list[Record]:
+        """Entries whose join is the state of the key of `record`, late ones included: enough to write it down again."""
+        key = record.key
+        if isinstance(record, _TASK_KINDS):
+            state = self._tasks.get(key)
+            late = [one for one in self._task_entries.get(key, _NOTHING).values() if isinstance(one, Task)]
+            return [*(task.records(state) if state is not None else ()), *(late if key in self._late else ())]
+        if isinstance(record, _EFFECT_KINDS):
+            raised = self._effects[key]
+            return [one for one in (raised.intent, raised.receipt, raised.doubt) if one is not None]
+        if isinstance(record, _QUOTA_KINDS):
+            return list(self._quotas[key].records())
+        if isinstance(record, Roster):
+            return list(self._rosters[key].steps)
+        if isinstance(record, Step):
+            return [self._steps[key]]
+        if isinstance(record, Mark):
+            return [self._marks[key]]
+        if isinstance(record, Floor):
+            return list(self._floors)
+        return [] if isinstance(record, Cut) else list(self._unknown[key].values())
 
     def steps_of(self, task_id: str) -> Sequence[Step]:
         """The steps of a task, of all its claims, by key."""
@@ -213,10 +274,9 @@ class State:
         """Bytes that are equal exactly when two views are: every joined field and every unknown entry, sorted."""
         fields: set[bytes] = set()
         for state in self._tasks.values():
-            parts = (state.task, state.claim, state.tries, state.done, state.passed, state.cancel, state.reopen)
-            fields.update(encode(one) for one in parts if one is not None)
-            fields.update(encode(grant) for grant in state.grants)
-            fields.update(encode(release) for release in state.releases)
+            fields.update(encode(one) for one in task.records(state))
+        fields.update(encode(one) for one in self._late.values())
+        fields.update(encode(one) for one in self._floors)
         for raised in self._effects.values():
             fields.update(encode(one) for one in (raised.intent, raised.receipt, raised.doubt) if one is not None)
         for decided in self._rosters.values():
@@ -232,6 +292,10 @@ class State:
     def _shelf(self, record: Record) -> dict[str, dict[EntryId, Record]]:
         if isinstance(record, Unknown):
             return self._unknown
+        if isinstance(record, Floor):
+            return self._floor_entries
+        if isinstance(record, Cut):
+            return self._cuts
         if isinstance(record, _QUOTA_KINDS):
             return self._quota_entries
         if isinstance(record, Roster):
@@ -241,6 +305,36 @@ class State:
         if isinstance(record, Mark):
             return self._mark_entries
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
+
+    def _fold_task(self, key: str) -> None:
+        """Fold a task again from the entries that are left, late ones apart."""
+        entries = [one for one in self._task_entries.get(key, _NOTHING).values() if isinstance(one, _TASK_KINDS)]
+        late: list[Task] = []
+        if self._floors:
+            order = reduce(task.join, (task.lift(one) for one in entries if isinstance(one, Reopen)), NO_STATE).reopen
+            at = order.stamp if order is not None else 0
+            asked = [one for one in entries if isinstance(one, Task)]
+            late = [one for one in asked if not horizon.passes(key, one.stamp, at, self._floors)]
+        states = [task.lift(one) for one in entries if one not in late] if late else [task.lift(one) for one in entries]
+        self._tasks.pop(key, None)
+        self._late.pop(key, None)
+        if states:
+            self._tasks[key] = reduce(task.join, states)
+        if late and (not states or self._tasks[key].task is None):
+            self._late[key] = min(late, key=lambda one: (one.stamp, one.author, encode(one)))
+
+    def _look_at_floors(self) -> None:
+        """A floor came or went: which tasks are late now?"""
+        floors = horizon.tips(one for one in self._floor_entries.get(horizon.FLOOR_KEY, _NOTHING).values()
+                              if isinstance(one, Floor))  # fmt: skip
+        if floors == self._floors:
+            return
+        self._floors = floors
+        for key in list(self._task_entries):
+            before, late = self._tasks.get(key), self._late.get(key)
+            self._fold_task(key)
+            if self._tasks.get(key) != before or self._late.get(key) != late:
+                self._flipped[key] = None
 
     def _put_effect(self, key: str, after: EffectState | None) -> None:
         """Replace the state of an effect, keeping the index of effects by task."""

@@ -89,6 +89,12 @@ def join(a: TaskState, b: TaskState) -> TaskState:
     )
 
 
+def records(state: TaskState) -> list[TaskRecord]:
+    """Entries whose join is this state: enough to write it down again."""
+    parts = (state.task, state.claim, state.tries, state.done, state.passed, state.cancel, state.reopen)
+    return [*(one for one in parts if one is not None), *state.grants, *state.releases]
+
+
 def lift(record: TaskRecord) -> TaskState:
     """The state that one entry alone stands for."""
     match record:
