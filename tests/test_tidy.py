@@ -41,7 +41,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("cooling", "slots"),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion"),
     ("electorate", "fenced", "majority", "task_locks", "voting"),
-    ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
+    ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in", "upkeep"),
     ("children", "orders", "scheduler", "steps"),
     ("context", "desk", "engine", "job", "patience", "performing", "spending", "stepping", "views"),
     ("edge", "quota_report"),

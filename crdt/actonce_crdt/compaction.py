@@ -26,8 +26,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from .cuts import Cut
-from .entries import Done, Intent, Receipt, Record, Reopen, Step, Task, TaskRecord, Unknown, encode
 from .entries import Doubt as DoubtRecord
+from .entries import Intent, Receipt, Record, Reopen, Step, Task, TaskRecord, Unknown, encode
 from .horizon import is_kept
 from .state import EntryId, State
 
@@ -128,7 +128,8 @@ def is_forgotten(state: State, record: Record, rules: Rules) -> bool:
 
 def _task_is_forgotten(state: State, task: str, rules: Rules) -> bool:
     entries = state.entries_of_task(task)
-    over = any(isinstance(one, Done) for one in entries.values()) and state.tasks[task].done is not None
+    known = state.tasks.get(task)
+    over = known is not None and known.done is not None and task not in state.late
     if not over and any(isinstance(one, Task) for one in entries.values()):
         return False  # not over, or late: then a person decides
     if not _is_old(state, task, entries.values(), rules):

@@ -22,7 +22,7 @@ AFTER_MAX: Final = 64
 ACTS: Final = frozenset({"propose", "promise", "offer", "accept", "active"})
 VOTERS_MAX: Final = 64
 """Voters in one roster."""
-HOWS: Final = frozenset({"", "aside", "cancelled", "dropped", "skipped"})
+HOWS: Final = frozenset({"", "aside", "cancelled", "dropped", "late", "skipped"})
 SETTLED: Final = frozenset({"found", "resent", "skipped", "open"})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")

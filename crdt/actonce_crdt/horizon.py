@@ -3,7 +3,7 @@
 A replica that was away may come back with a task that everybody else has done and forgotten. It must not begin again,
 and nobody can remember all keys for ever. So before anything is forgotten there is a *floor*: a stamp, and the (few)
 older tasks that were still unfinished. What was asked for at or below the floor and is not among those is *late*: it
-is kept apart, reported, and never begins by itself.
+is reported as a failure, and begins only if somebody says so (a `Reopen`, which asks for it anew).
 
 A floor is an entry like any other. Two sides of a long partition make floors of their own; a task has to pass all of
 them. A floor *covers* those that its keeper had read when it made it: its keeper kept only what had passed them, so
@@ -18,7 +18,8 @@ from hashlib import blake2b
 from typing import Final
 
 from .cuts import MARK_BYTES, Floor
-from .entries import encode
+from .entries import Done, Task, encode
+from .values import pack_value
 
 KEPT_MAX: Final = 8_192
 """Unfinished tasks that one floor can keep: 128 KiB of marks."""
@@ -66,6 +67,12 @@ def passes(task: str, stamp: int, reopened: int, floors: tuple[Floor, ...]) -> b
 def is_kept(task: str, floors: tuple[Floor, ...]) -> bool:
     """Whether any of these floors keeps the task, or one that shares its hash: then it is not forgotten either."""
     return any(_hash(task) in _marks(floor.kept) for floor in floors)
+
+
+def outcome_of_late(task: Task) -> Done:
+    """What the view shows for a late task: a failure, which a retry voids like any other."""
+    why = pack_value("late: it was asked for so long ago that it may have been done, and forgotten, meanwhile")
+    return Done(task.key, task.stamp, task.author, 0, False, why, "late")
 
 
 def next_floor(

@@ -3,11 +3,12 @@
 The view is a pure function of the *set* of entries: it depends neither on their order, nor on who sent them, nor on
 seeing one twice. `State.fold` computes it from nothing; adding and removing entries one by one gives the same view.
 
-What was asked for below a floor, and is not kept by it, is *late* (see `horizon`): it is no part of the view, and is
-listed in `late` instead. Which entries are late is itself a function of the set of entries.
+What was asked for below a floor, and is not kept by it, is *late* (see `horizon`): in the view it has an outcome that
+nobody wrote, a failure that says so. Which entries are late is itself a function of the set of entries.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from types import MappingProxyType
 from typing import TypeAlias
@@ -127,10 +128,13 @@ class State:
             if present != record:
                 raise ValueError(f"entry {entry_id} is already present with another record")
             return
-        key = record.key
-        self._shelf(record).setdefault(key, {})[entry_id] = record
+        key, beside = record.key, self._shelf(record).setdefault(record.key, {})
+        copied = any(one == record for one in beside.values())
+        beside[entry_id] = record
+        if copied:
+            return  # joins are idempotent
         if isinstance(record, _TASK_KINDS):
-            if self._floors and isinstance(record, Task | Reopen):
+            if self._floors and (isinstance(record, Task | Reopen) or key in self._late):
                 self._fold_task(key)
             else:
                 known, lifted = self._tasks.get(key), task.lift(record)
@@ -165,6 +169,8 @@ class State:
         del rest[entry_id]
         if not rest:
             del shelf[key]
+        if any(one == record for one in rest.values()):
+            return
         if isinstance(record, _TASK_KINDS):
             self._fold_task(key)
         elif isinstance(record, _EFFECT_KINDS):
@@ -214,7 +220,7 @@ class State:
 
     @property
     def late(self) -> Mapping[str, Task]:
-        """Task id -> what was asked for below a floor, and is no part of the view: a live, read-only view."""
+        """Task id -> what was asked for below a floor, and has no other outcome: a live, read-only view."""
         return MappingProxyType(self._late)
 
     def take_flipped(self) -> list[str]:
@@ -238,9 +244,11 @@ class State:
         """Entries whose join is the state of the key of `record`, late ones included: enough to write it down again."""
         key = record.key
         if isinstance(record, _TASK_KINDS):
-            state = self._tasks.get(key)
-            late = [one for one in self._task_entries.get(key, _NOTHING).values() if isinstance(one, Task)]
-            return [*(task.records(state) if state is not None else ()), *(late if key in self._late else ())]
+            state = self._tasks.get(key, NO_STATE)
+            if key not in self._late:
+                return list(task.records(state))
+            late = [one for one in self._task_entries[key].values() if isinstance(one, Task)]
+            return [*task.records(replace(state, task=None, done=None)), *late]
         if isinstance(record, _EFFECT_KINDS):
             raised = self._effects[key]
             return [one for one in (raised.intent, raised.receipt, raised.doubt) if one is not None]
@@ -275,7 +283,6 @@ class State:
         fields: set[bytes] = set()
         for state in self._tasks.values():
             fields.update(encode(one) for one in task.records(state))
-        fields.update(encode(one) for one in self._late.values())
         fields.update(encode(one) for one in self._floors)
         for raised in self._effects.values():
             fields.update(encode(one) for one in (raised.intent, raised.receipt, raised.doubt) if one is not None)
@@ -318,10 +325,12 @@ class State:
         states = [task.lift(one) for one in entries if one not in late] if late else [task.lift(one) for one in entries]
         self._tasks.pop(key, None)
         self._late.pop(key, None)
-        if states:
-            self._tasks[key] = reduce(task.join, states)
-        if late and (not states or self._tasks[key].task is None):
-            self._late[key] = min(late, key=lambda one: (one.stamp, one.author, encode(one)))
+        joined = reduce(task.join, states) if states else NO_STATE
+        if late and joined.task is None and joined.done is None:
+            first = self._late[key] = min(late, key=lambda one: (one.stamp, one.author, encode(one)))
+            joined = replace(joined, task=first, done=horizon.outcome_of_late(first))
+        if joined != NO_STATE:
+            self._tasks[key] = joined
 
     def _look_at_floors(self) -> None:
         """A floor came or went: which tasks are late now?"""

@@ -75,6 +75,16 @@ class Claims:
             state = tasks.get(key)
             if state is not None:
                 self._look(key, state)
+            elif key in self.open:
+                self._vanished(key)
+
+    def _vanished(self, task: str) -> None:
+        """Somebody has forgotten it, though we never heard that it is over: it will be, or it was."""
+        for known in (self.open, self._given_up, self._granted, self._delegated):
+            known.pop(task, None)
+        self._held = [other for other in self._held if other != task]
+        self._ready.discard(task)
+        self._executor.revoke(task)
 
     def _look(self, task: str, state: TaskState) -> None:
         if self._executor.has(task) and not self._executor.holds(task, state):

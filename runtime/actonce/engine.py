@@ -35,10 +35,11 @@ from actonce.poison import Poison
 from actonce.quotas import Quotas
 from actonce.routes import Routes
 from actonce.running import Gate, Run
-from actonce.scheduler import Scheduler
+from actonce.scheduler import Scheduler, mesh_wall
 from actonce.settings import Settings
 from actonce.settling import Settled
 from actonce.steps import Steps
+from actonce.upkeep import Upkeep
 from actonce.views import Views
 from actonce.voting import Voting
 from actonce.world import Cancel, World
@@ -131,6 +132,12 @@ class Engine:
         self.outbox = Outbox(world.now, self.ledger, self.membership, self.gate, self.guards)
         self.inbox = Inbox(world, agent, self.ledger, self.membership)
         self.orders = Orders(self.ledger, self.membership, self.inbox)
+        self.upkeep = Upkeep(
+            *(world, settings, agent, self.ledger, self.membership),
+            f"{self.me.name}/{self.about.journal}",
+            wall=lambda: mesh_wall(world, self.membership),
+            unfinished=lambda: self.claims.open,
+        )
         self.scheduler = Scheduler(world, agent, self.ledger, self.membership, self.inbox, self.note)
         self.desk = self._make_desk()
 
@@ -272,6 +279,7 @@ class Engine:
             self.routes.beat()
         self.quotas.tick()
         self._pump()
+        self.upkeep.tick(acting=now < self.gate.until and self.claims.enabled)
         self.world.call_later(self.settings.tick_s, self._tick)
 
     def wake(self) -> None:

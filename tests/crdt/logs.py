@@ -40,8 +40,8 @@ from actonce_crdt import (
     rewrite,
     step_key,
 )
-from actonce_crdt.horizon import passes
 from actonce_crdt.packing import pack
+from actonce_crdt.task import join, lift
 
 RETENTION = 12
 FORGET_AFTER = 8
@@ -244,11 +244,12 @@ class Logs:
                 data = pack(("later", "what", stamp, node.name, self.random.randrange(3)))
                 self.write(node, Unknown("what", stamp, node.name, "later", data))
             case 3:
-                failed = [key for key, one in sorted(node.state.tasks.items()) if one.done and not one.done.ok]
+                tasks = sorted(node.state.tasks.items())
+                failed = [key for key, one in tasks if one.task and one.done and not one.done.ok]
                 for key in failed[:1]:
                     done = node.state.tasks[key].done
                     assert done is not None
-                    if done.stamp + self.retention * 16 > self.now * 16:
+                    if done.stamp + self.retention * 16 > self.now * 16 or key in node.state.late:
                         self.write(node, Reopen(key, self.stamp(node), node.name, done.epoch + 1, 0, 0))
 
     # Forgetting
@@ -290,21 +291,29 @@ class Logs:
                     self.counts["late"] += 1
                     assert self.away, f"seed {self.seed}: {key} is late at {node.name}, and nobody was away"
                     continue
-                joined = view.tasks.get(key)
-                if joined is not None and joined.task is not None and joined.task != known.task:
-                    order = known.reopen.stamp if known.reopen else 0
-                    assert self.away
-                    assert not passes(key, known.task.stamp, order, view.floors)  # late, and asked for anew since
-                    known = replace(known, task=joined.task)
-                assert joined == known, (
-                    f"seed {self.seed}: live {key} changed at {node.name}: {view.tasks.get(key)}, was {known}"
-                )
+                joined = view.tasks.get(key, TaskState())
+                if joined != known:
+                    self._check_second_life(node, key, joined, known)
                 for effect in shadow.effects_of(key):
                     assert view.effects.get(effect) == shadow.effects[effect], f"seed {self.seed}: {effect} changed"
                 assert view.steps_of(key) == shadow.steps_of(key), f"seed {self.seed}: steps of {key} changed"
         for now, then in ((view.quotas, shadow.quotas), (view.marks, shadow.marks), (view.rosters, shadow.rosters)):
             assert dict(now) == dict(then), f"seed {self.seed}: a value that lives for ever changed at {node.name}"
         assert set(map(encode, view.history("what"))) == set(map(encode, shadow.history("what")))
+
+    def _check_second_life(self, node: Replica, key: str, joined: TaskState, known: TaskState) -> None:
+        """Of a key that was forgotten, or late, and asked for anew, what is older may be missing; nothing else."""
+        assert known.task is not None
+        top = max((floor.until for floor in node.state.floors), default=0)
+        why = f"seed {self.seed}: live {key} changed at {node.name}: {joined}, was {known}"
+        if joined.task is not None and joined.task != known.task:
+            assert known.task.stamp <= top, why
+            known = replace(known, task=joined.task)
+        entries = node.shadow.entries_of_task(key).values()
+        recent = [one for one in entries if one.stamp + self.retention * 16 > top and not isinstance(one, Task)]
+        for one in recent:
+            assert join(joined, lift(one)) == joined, why  # type: ignore[arg-type]
+        assert join(joined, known) == known, why
 
     def _check_runnable(self, node: Replica, key: str, state: TaskState, known: TaskState) -> None:
         if known.done is None:

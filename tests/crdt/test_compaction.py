@@ -243,8 +243,11 @@ def test_a_late_task_counts_again_when_somebody_asks_for_it() -> None:
     floor = next_floor(90, "a", "a/1", 50, [], ())
     assert floor is not None
     state = State.fold([((1, 0), floor), ((2, 0), Task("t", 40, "b", "reply", b""))])
-    assert "t" not in state.tasks
     assert state.late["t"].author == "b"
+    outcome = state.tasks["t"].done
+    assert outcome is not None
+    assert (outcome.ok, outcome.how) == (False, "late")
+    assert outcome not in state.joined(state.late["t"])
     state.add((1, 1), Done("t", 95, "a", 1, False, b"", "dropped"))
     assert state.tasks["t"].task is None
     state.add((1, 2), Reopen("t", 96, "a", 2, 0, 0))

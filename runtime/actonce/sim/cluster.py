@@ -139,6 +139,8 @@ class Cluster:
         self.feed.on_publish = self._published
         self.acknowledged: list[str] = []
         self.failures: list[str] = []
+        self.outcomes: dict[str, tuple[float, str, int]] = {}
+        """Task -> when, by whom (name, pid) its outcome was first known, also if everybody has forgotten it since."""
         self.loop.set_exception_handler(self._broken)
         self.slack_s = 0.0
         """What slow links and losses may add to a silence: checkers allow for it."""
@@ -187,6 +189,7 @@ class Cluster:
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
         node.world, node.engine = world, engine
         watching.cancels(self.history, world, engine)
+        watching.outcomes(self.outcomes, world, engine)
         world.transport.begin(engine.routes.me, engine.routes)
         world.guard(engine.start)
         for other in sorted(self.nodes):

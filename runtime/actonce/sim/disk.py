@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from actonce.journal import UPDATE, VIEW, Recovered, Row
 from actonce.sim.process import Process
 
+SNAPSHOT = "snapshot"
+
 
 @dataclass(slots=True)
 class Disk:
@@ -16,6 +18,7 @@ class Disk:
 
     rng: random.Random
     rows: list[Row] = field(default_factory=list)
+    """A row of kind SNAPSHOT takes the place of all UPDATE rows before it."""
     synced: int = 0
     incarnation: int = 0
     journal: int = 1
@@ -29,7 +32,7 @@ class Disk:
         return Recovered(
             journal_id=f"journal-{name}" if self.journal == 1 else f"journal-{name}-{self.journal}",
             incarnation=self.incarnation,
-            updates=tuple(row.data for row in self.rows if row.kind == UPDATE),
+            updates=tuple(row.data for row in self.rows[self._newest() :] if row.kind in (UPDATE, SNAPSHOT)),
             view=views[-1] if views else None,
             new=not self.rows,
         )
@@ -38,6 +41,22 @@ class Disk:
         """Everything is lost. The next journal counts its incarnations above those of the lost one, as a real one."""
         self.rows.clear()
         self.synced, self.journal = 0, self.journal + 1
+
+    def _newest(self) -> int:
+        """Index of the newest snapshot; 0 for none."""
+        return max((index for index, row in enumerate(self.rows) if row.kind == SNAPSHOT), default=0)
+
+    def prune(self) -> None:
+        """Let go of what a snapshot that is synced has replaced."""
+        index = max((at for at, row in enumerate(self.rows[: self.synced]) if row.kind == SNAPSHOT), default=0)
+        kept = [row for row in self.rows[:index] if row.kind == VIEW][-1:]
+        self.rows[:index] = kept
+        self.synced -= index - len(kept)
+
+    @property
+    def bytes(self) -> int:
+        """What its rows hold."""
+        return sum(len(row.data) for row in self.rows)
 
     def crash(self) -> None:
         """Power loss for what is not synced: some prefix of it survives."""
@@ -53,6 +72,7 @@ class SimJournal:
         self._world, self._disk = world, disk
         self._waiting: list[Callable[[], None]] = []
         self._syncing = False
+        self._pruned = 0
         self.full = False
         self.on_error: Callable[[], None] = lambda: None
         self.unsynced: set[bytes] = set()
@@ -70,6 +90,9 @@ class SimJournal:
         self._waiting.append(durable)
         self._sync()
 
+    def snapshot(self, update: bytes, durable: Callable[[], None]) -> None:
+        self.append([Row(SNAPSHOT, update)], durable)
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -77,13 +100,16 @@ class SimJournal:
         if self._waiting and not self._syncing:
             self._syncing = True
             waiting, self._waiting = self._waiting, []
-            upto, unsynced = len(self._disk.rows), set(self.unsynced)
+            upto, unsynced = len(self._disk.rows) + self._pruned, set(self.unsynced)
             sync_s = self._disk.rng.uniform(*self._disk.sync_s)
             self._world.call_later(sync_s, lambda: self._synced(upto, unsynced, waiting))
 
     def _synced(self, upto: int, unsynced: set[bytes], waiting: list[Callable[[], None]]) -> None:
         self._world.point()
-        self._disk.synced = max(self._disk.synced, upto)
+        self._disk.synced = max(self._disk.synced, upto - self._pruned)
+        before = len(self._disk.rows)
+        self._disk.prune()
+        self._pruned += before - len(self._disk.rows)
         self.unsynced -= unsynced
         self._syncing = False
         for durable in waiting:
