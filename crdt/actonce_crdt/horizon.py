@@ -3,7 +3,7 @@
 A replica that was away may come back with a task that everybody else has done and forgotten. It must not begin again,
 and nobody can remember all keys for ever. So before anything is forgotten there is a *floor*: a stamp, and the (few)
 older tasks that were still unfinished. What was asked for at or below the floor and is not among those is *late*: it
-is reported as a failure, and begins only if somebody says so (a `Reopen`, which asks for it anew).
+is shown as a failure, and begins only if somebody says so (a `Reopen`, which asks for it anew).
 
 A floor is an entry like any other. Two sides of a long partition make floors of their own; a task has to pass all of
 them. A floor *covers* those that its keeper had read when it made it: its keeper kept only what had passed them, so

@@ -32,6 +32,7 @@ from .entries import (
     Roster,
     Step,
     Task,
+    TaskRecord,
     Try,
     Unknown,
     encode,
@@ -63,7 +64,7 @@ class State:
     __slots__ = (
         *("_effect_entries", "_effects", "_effects_of", "_keys", "_mark_entries", "_marks"),
         *("_quota_entries", "_quotas", "_roster_entries", "_rosters", "_step_entries", "_steps", "_steps_of"),
-        *("_cuts", "_floor_entries", "_floors", "_flipped", "_late", "_task_entries", "_tasks", "_unknown"),
+        *("_cuts", "_floor_entries", "_floors", "_flipped", "_below", "_late", "_task_entries", "_tasks", "_unknown"),
     )
 
     def __init__(self) -> None:
@@ -87,6 +88,7 @@ class State:
         self._floor_entries: dict[str, dict[EntryId, Record]] = {}
         self._floors: tuple[Floor, ...] = ()
         self._late: dict[str, Task] = {}
+        self._below: dict[str, None] = {}  # tasks with a `Task` entry that is late and does not count
         self._flipped: dict[str, None] = {}  # tasks that became late, or are not any more, by what came for another key
 
     @classmethod
@@ -134,7 +136,7 @@ class State:
         if copied:
             return  # joins are idempotent
         if isinstance(record, _TASK_KINDS):
-            if self._floors and (isinstance(record, Task | Reopen) or key in self._late):
+            if self._floors and (isinstance(record, Task | Reopen | Done) or key in self._late):
                 self._fold_task(key)
             else:
                 known, lifted = self._tasks.get(key), task.lift(record)
@@ -314,32 +316,38 @@ class State:
         return self._task_entries if isinstance(record, _TASK_KINDS) else self._effect_entries
 
     def _fold_task(self, key: str) -> None:
-        """Fold a task again from the entries that are left, late ones apart."""
+        """Fold a task again from its entries. Of one without an outcome, what is late does not count."""
         entries = [one for one in self._task_entries.get(key, _NOTHING).values() if isinstance(one, _TASK_KINDS)]
-        late: list[Task] = []
-        if self._floors:
-            order = reduce(task.join, (task.lift(one) for one in entries if isinstance(one, Reopen)), NO_STATE).reopen
-            at = order.stamp if order is not None else 0
+        joined = reduce(task.join, map(task.lift, entries), NO_STATE)
+        for known in (self._tasks, self._late, self._below):
+            known.pop(key, None)
+        if self._floors and joined.task is not None and joined.done is None:
+            at = joined.reopen.stamp if joined.reopen is not None else 0
             asked = [one for one in entries if isinstance(one, Task)]
             late = [one for one in asked if not horizon.passes(key, one.stamp, at, self._floors)]
-        states = [task.lift(one) for one in entries if one not in late] if late else [task.lift(one) for one in entries]
-        self._tasks.pop(key, None)
-        self._late.pop(key, None)
-        joined = reduce(task.join, states) if states else NO_STATE
-        if late and joined.task is None and joined.done is None:
-            first = self._late[key] = min(late, key=lambda one: (one.stamp, one.author, encode(one)))
-            joined = replace(joined, task=first, done=horizon.outcome_of_late(first))
+            if late:
+                self._below[key] = None
+                joined = self._without(key, entries, late)
         if joined != NO_STATE:
             self._tasks[key] = joined
 
+    def _without(self, key: str, entries: Sequence[TaskRecord], late: list[Task]) -> TaskState:
+        joined = reduce(task.join, (task.lift(one) for one in entries if one not in late), NO_STATE)
+        if joined.task is None:
+            first = self._late[key] = min(late, key=lambda one: (one.stamp, one.author, encode(one)))
+            joined = replace(joined, task=first, done=horizon.outcome_of_late(first))
+        return joined
+
     def _look_at_floors(self) -> None:
-        """A floor came or went: which tasks are late now?"""
-        floors = horizon.tips(one for one in self._floor_entries.get(horizon.FLOOR_KEY, _NOTHING).values()
-                              if isinstance(one, Floor))  # fmt: skip
+        """A floor came or went: which tasks are late now? Only those without an outcome, and not above all floors."""
+        there = self._floor_entries.get(horizon.FLOOR_KEY, _NOTHING).values()
+        floors = horizon.tips(one for one in there if isinstance(one, Floor))
         if floors == self._floors:
             return
+        top = max(floor.until for floor in (*floors, *self._floors))
         self._floors = floors
-        for key in list(self._task_entries):
+        asked = ((key, state.task) for key, state in self._tasks.items() if state.done is None and state.task)
+        for key in [*self._below, *(key for key, one in asked if one.stamp <= top and key not in self._below)]:
             before, late = self._tasks.get(key), self._late.get(key)
             self._fold_task(key)
             if self._tasks.get(key) != before or self._late.get(key) != late:

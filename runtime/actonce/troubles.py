@@ -22,6 +22,7 @@ def troubles(engine: Engine) -> Iterator[str]:
     yield from names(engine)
     yield from clocks(engine)
     yield from placements(engine)
+    yield from late(engine)
 
 
 def minority(engine: Engine) -> Iterator[str]:
@@ -35,6 +36,17 @@ def minority(engine: Engine) -> Iterator[str]:
         yield (
             f"{side} ({len(live)} of {known} replicas): {', '.join(gone)} are dead or cut off; if they live, they do "
             "the same tasks: start them or heal the network"
+        )
+
+
+def late(engine: Engine) -> Iterator[str]:
+    """What a replica brought that was away for longer than outcomes are sure to be remembered: a person decides."""
+    tasks = engine.ledger.state.late
+    if tasks:
+        by = ", ".join(sorted({task.author for task in tasks.values()}))
+        yield (
+            f"{len(tasks)} tasks came to light too late to be sure that nobody has done them (submitted at {by}, such "
+            f"as {min(tasks)}): they do not run; `actonce retry` runs one, `actonce drop` lets it go"
         )
 
 

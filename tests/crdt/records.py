@@ -8,8 +8,10 @@ from actonce_crdt import (
     Cancel,
     Claim,
     Cool,
+    Cut,
     Done,
     Doubt,
+    Floor,
     Gift,
     Grant,
     Intent,
@@ -27,6 +29,7 @@ from actonce_crdt import (
     Unknown,
     encode,
 )
+from actonce_crdt.horizon import FLOOR_KEY, _hash
 from actonce_crdt.packing import pack
 
 small = st.integers(0, 3)
@@ -125,19 +128,28 @@ def cools(keys: st.SearchStrategy[str] = resources) -> st.SearchStrategy[Cool]:
     return st.builds(Cool, keys, stamps, names, st.integers(0, 100_000), small)
 
 
+def _floor(stamp: int, author: str, keeper: str, number: int, until: int, kept: set[tuple[str, int]]) -> Floor:
+    marks = b"".join(sorted({_hash(task) + asked.to_bytes(8, "big") for task, asked in kept}))
+    return Floor(FLOOR_KEY, stamp, author, keeper, number, until, (), marks)
+
+
+floors = st.builds(
+    _floor, stamps, names, holders, st.integers(1, 3), stamps, st.sets(st.tuples(task_keys, small), max_size=2)
+)
+cuts = st.builds(Cut, names, stamps, names)
+
+
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
     return Unknown(key, stamp, author, "later", pack(("later", key, stamp, author, *rest)))
 
 
 unknowns = st.builds(_unknown, task_keys, stamps, names, st.lists(small | st.text(max_size=2), max_size=2))
 
-task_records = st.one_of(
-    *(tasks(), claims(), tries(), dones(), passes(), cancels(), reopens(), grants(), releases())
-)
+task_records = st.one_of(*(tasks(), claims(), tries(), dones(), passes(), cancels(), reopens(), grants(), releases()))
 effect_records = st.one_of(intents(), receipts(), doubts())
 quota_records = st.one_of(gifts(), shares(), cools())
 records: st.SearchStrategy[Record] = st.one_of(
-    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns)
+    *(task_records, effect_records, quota_records, rosters(), steps(), marks, unknowns, floors, cuts)
 )
 
 

@@ -68,7 +68,7 @@ def test_all_that_is_rare_happens() -> None:
         logs = Logs(seed)
         logs.run(STEPS)
         counts = {what: counts[what] + count for what, count in logs.counts.items()}
-    assert min(counts.values()) > 10, counts
+    assert min(counts.values()) > 2, counts
 
 
 # Bugs, planted
@@ -249,7 +249,7 @@ def test_a_late_task_counts_again_when_somebody_asks_for_it() -> None:
     assert (outcome.ok, outcome.how) == (False, "late")
     assert outcome not in state.joined(state.late["t"])
     state.add((1, 1), Done("t", 95, "a", 1, False, b"", "dropped"))
-    assert state.tasks["t"].task is None
+    assert not state.late
     state.add((1, 2), Reopen("t", 96, "a", 2, 0, 0))
     assert state.tasks["t"].task is not None
     assert state.tasks["t"].done is None

@@ -13,6 +13,7 @@ import pytest
 from actonce.engine import Engine
 from actonce.sim.cluster import simulate
 from actonce.sim.memory_checkers import all_forgotten
+from actonce.troubles import troubles
 from actonce_crdt import horizon
 
 from .forgetting import FAR, FORGET_AFTER_S, NEAR, RETENTION_S, SOON, run
@@ -81,6 +82,9 @@ def test_what_was_forgotten_does_not_begin_again_when_its_copy_comes_back() -> N
             done = engine.ledger.state.tasks["reply/mine"].done
             assert done is not None
             assert (done.ok, done.how) == (False, "late")
+            told = [text for text in troubles(engine) if "2 tasks came to light too late" in text]
+            assert len(told) == 1
+            assert "submitted at c" in told[0]
 
     after_long(check)
 
