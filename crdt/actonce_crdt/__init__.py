@@ -4,8 +4,10 @@ Nothing here reads a clock, makes a random number, or does I/O: time and ids com
 """
 
 from .cells import Cell, Tally
+from .compaction import Rewrite, Rules, is_forgotten, rewrite
 from .control import AGENT, ControlState, kind_target, replica_target
 from .cursor import Cursor
+from .cuts import Cut, Floor
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
@@ -56,6 +58,7 @@ from .fields import (
     VOTERS_MAX,
     name_is_valid,
 )
+from .horizon import KEPT_MAX, Unfinished, next_floor
 from .memory import SHAPES, CellState, TallyState, parse_place, place
 from .quota import NOBODY, TAKEN, QuotaState
 from .rank import order, rank
@@ -84,6 +87,7 @@ __all__ = [
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",
+    "KEPT_MAX",
     "KEY_BYTES_MAX",
     "MODES",
     "NAME_BYTES_MAX",
@@ -106,6 +110,7 @@ __all__ = [
     "Cool",
     "CrdtError",
     "Cursor",
+    "Cut",
     "Delta",
     "Document",
     "DocumentPoisoned",
@@ -117,6 +122,7 @@ __all__ = [
     "EntryId",
     "EntryInvalid",
     "EntryTooLarge",
+    "Floor",
     "Gift",
     "Grant",
     "HybridClock",
@@ -134,8 +140,10 @@ __all__ = [
     "Record",
     "Release",
     "Reopen",
+    "Rewrite",
     "Roster",
     "RosterState",
+    "Rules",
     "Share",
     "Shut",
     "State",
@@ -148,6 +156,7 @@ __all__ = [
     "TaskRecord",
     "TaskState",
     "Try",
+    "Unfinished",
     "Unknown",
     "UpdateGap",
     "UpdateInvalid",
@@ -156,9 +165,11 @@ __all__ = [
     "decode",
     "encode",
     "encode_state_vector",
+    "is_forgotten",
     "kind_target",
     "lineage",
     "name_is_valid",
+    "next_floor",
     "order",
     "pack_value",
     "parse_place",
@@ -167,6 +178,7 @@ __all__ = [
     "place",
     "rank",
     "replica_target",
+    "rewrite",
     "stamp_wall_s",
     "step_key",
     "unpack_value",

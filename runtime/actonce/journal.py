@@ -66,6 +66,10 @@ class Journal(Protocol):
         """Queue `rows`; never blocks. With no rows `durable` follows that of the append before. Engine's thread."""
         ...
 
+    def snapshot(self, update: bytes, durable: Callable[[], None]) -> None:
+        """Queue an update that stands for all that were appended before, and takes their place, all or nothing."""
+        ...
+
     def close(self) -> None:
         """Write what is queued, report it durable, let go of the files. Blocks. A second call does nothing."""
         ...

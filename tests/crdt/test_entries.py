@@ -156,7 +156,7 @@ BAD_WIRE: list[tuple[object, str]] = [
     (("try", "t", 1, "a", 1, 1, 5, b"x"), "error must be text"),
     (("done", "t", 1, "a", 1, 1, b"", ""), "ok must be true or false"),
     (("done", "t", 1, "a", 1, True, "x", ""), "result must be bytes"),
-    (("done", "t", 1, "a", 1, True, b"", "well"), "how must be empty or one of aside, cancelled, dropped, skipped"),
+    (("done", "t", 1, "a", 1, True, b"", "well"), "how must be empty or one of aside, cancelled, dropped, late,"),
     (("task", "t", 1, "a", "", b"", 0, 0, (), True, ""), "kind must be"),
     (("task", "t", 1, "a", "k", b"", 1001, 0, (), True, ""), "priority must be an integer from -1000 to 1000"),
     (("task", "t", 1, "a", "k", b"", 0, -1, (), True, ""), "not_before_ms must be"),

@@ -40,7 +40,7 @@ class SqliteJournal:
         self._lock = lock
         self._post = post
         self._on_error = on_error
-        self._queue = SimpleQueue[tuple[Sequence[Row], Durable] | None]()
+        self._queue = SimpleQueue[tuple[Sequence[Row] | bytes, Durable] | None]()
         self._thread = threading.Thread(name="actonce-journal", daemon=True, target=self._run)
         self._opened = SimpleQueue[Recovered | BaseException]()
         self._names = ("", "")
@@ -58,6 +58,9 @@ class SqliteJournal:
 
     def append(self, rows: Sequence[Row], durable: Durable) -> None:
         self._queue.put((rows, durable))
+
+    def snapshot(self, update: bytes, durable: Durable) -> None:
+        self._queue.put((update, durable))
 
     def close(self) -> None:
         if self._closed:
@@ -95,7 +98,12 @@ class SqliteJournal:
             item = self._queue.get()
             with contextlib.suppress(Empty):
                 while item is not None:
-                    rows += item[0]
+                    if isinstance(item[0], bytes):
+                        store.append(rows)
+                        store.snapshot(item[0])
+                        rows = []
+                    else:
+                        rows += item[0]
                     durables.append(item[1])
                     item = self._queue.get_nowait()
                 closing = True
