@@ -171,7 +171,7 @@ class State:
 
     def evidence(self, record: Record) -> list[Record]:
         """Of a task or an effect about which more than one claim has said something: all of it. Else nothing."""
-        if record.key not in self.disputes.disputed or not isinstance(record, _EVIDENCE):
+        if record.key not in self.disputes.disputed:
             return []
         return list(dict.fromkeys(one for one in self.beside(record).values() if isinstance(one, _EVIDENCE)))
 

@@ -12,22 +12,34 @@ from random import Random
 
 from actonce_crdt import (
     Cancel,
+    Cell,
+    CellState,
     Change,
     Claim,
+    ControlState,
+    Cool,
+    Cursor,
     Cut,
     Document,
     Done,
+    Doubt,
     EntryId,
     Floor,
     Gift,
     Intent,
+    Lapse,
     Mark,
     Receipt,
     Record,
     Reopen,
+    Roster,
     Rules,
+    Share,
+    Shut,
     State,
     Step,
+    Switch,
+    Tally,
     Task,
     TaskState,
     Try,
@@ -37,15 +49,18 @@ from actonce_crdt import (
     decode,
     encode,
     next_floor,
+    place,
     rewrite,
     step_key,
 )
+from actonce_crdt.effect import is_settled
 from actonce_crdt.packing import pack
 from actonce_crdt.task import join, lift
 
 RETENTION = 12
 FORGET_AFTER = 8
 KEYS = 6
+LASTING = ("quotas", "marks", "rosters", "cells", "tallies", "controls", "cursors")
 
 
 @dataclass
@@ -106,7 +121,7 @@ class Logs:
         actions = (
             *(self._submit, self._submit, self._work, self._finish, self._finish, self._finish),
             *(self._deliver, self._deliver, self._sync, self._floor, self._shorten, self._shorten, self._shorten),
-            *(self._other, self._restart),
+            *(self._other, self._other, self._settle, self._restart),
         )
         for _ in range(steps):
             self.now += self.random.choice((0, 1, 1, 2, 5))
@@ -232,7 +247,21 @@ class Logs:
             ok = self.random.random() < 0.8
             self.write(node, Done(key, self.stamp(node), node.name, node.state.tasks[key].epoch, ok, b"r"))
 
+    def _settle(self, node: Replica) -> None:
+        """A word about an effect that may have been sent: open, or for good; or it is sent again, in a new round."""
+        open_ones = [key for key, one in sorted(node.state.effects.items()) if not is_settled(one)]
+        if open_ones:
+            key = self.random.choice(open_ones)
+            doubt = node.state.effects[key].doubt
+            again = doubt is not None and doubt.settled == "resend"
+            word = self.random.choice(("sending",) if again else ("open", "resend", "posted", "skipped"))
+            count = (doubt.round if doubt is not None else 0) + again
+            self.write(node, Doubt(key, self.stamp(node), node.name, 1, word, count))
+
     def _other(self, node: Replica) -> None:
+        if self.random.random() < 0.5:
+            self.write(node, self._lasting(node))
+            return
         match self.random.randrange(4):
             case 0:
                 self.write(node, Mark("daily", self.stamp(node), node.name, self.now))
@@ -251,6 +280,35 @@ class Logs:
                     assert done is not None
                     if done.stamp + self.retention * 16 > self.now * 16 or key in node.state.late:
                         self.write(node, Reopen(key, self.stamp(node), node.name, done.epoch + 1, 0, 0))
+
+    def _lasting(self, node: Replica) -> Record:
+        """Something that lives for ever: what it says replaces what the same, or another, said before."""
+        stamp, me, number = self.stamp(node), node.name, self.now
+        match self.random.randrange(9):
+            case 0 | 1:
+                key = place("s", "seen", self.random.choice("xy"))
+                value = self.random.choice((b"", b"%d" % number))
+                return Cell(key, stamp, me, value, node.state.cells.get(key, CellState()).context(), 0, "")
+            case 2:
+                return Tally(place("c", "posts"), stamp, me, "1", number, number, 0, "")
+            case 3:
+                known = node.state.controls.get("agent", ControlState())
+                mode = self.random.choice(("run", "halt"))
+                return Switch("agent", stamp, me, known.next_number, mode, known.known, "")
+            case 4:
+                return Shut("agent", stamp, me, node.state.controls.get("agent", ControlState()).known)
+            case 5:
+                return Cursor("feed", stamp, me, number // 100, number, b"")
+            case 6:
+                return Share("q/requests", stamp, me, f"{me}/1", number, 1, 0, 0)
+            case 7:
+                return Lapse("q/requests", stamp, me, self.random.choice("abc"), number, "1", 1)
+            case _:
+                cool = Cool("q/requests", stamp, me, self.random.randrange(9), 500)
+                voters = ((me, "1"),)
+                return self.random.choice(
+                    (cool, Roster("1", stamp, me, "propose", (number, me), "1", voters, (0, "")))
+                )
 
     # Forgetting
 
@@ -297,9 +355,24 @@ class Logs:
                 for effect in shadow.effects_of(key):
                     assert view.effects.get(effect) == shadow.effects[effect], f"seed {self.seed}: {effect} changed"
                 assert view.steps_of(key) == shadow.steps_of(key), f"seed {self.seed}: steps of {key} changed"
-        for now, then in ((view.quotas, shadow.quotas), (view.marks, shadow.marks), (view.rosters, shadow.rosters)):
-            assert dict(now) == dict(then), f"seed {self.seed}: a value that lives for ever changed at {node.name}"
+        for name in LASTING:
+            now, then = dict(getattr(view, name)), dict(getattr(shadow, name))
+            assert now == then, f"seed {self.seed}: of {name}, which live for ever, some changed at {node.name}"
+        for key, raised in shadow.effects.items():
+            if not is_settled(raised):
+                assert view.effects.get(key) == raised, f"seed {self.seed}: {key} is in doubt, and forgotten or changed"
+        self._check_evidence(node)
         assert set(map(encode, view.history("what"))) == set(map(encode, shadow.history("what")))
+
+    def _check_evidence(self, node: Replica) -> None:
+        """Of all who claimed a task lately, whoever lost, a claim is there."""
+        top = max((floor.until for floor in node.state.floors), default=-1)
+        for key in node.shadow.tasks:
+            entries = node.shadow.entries_of_task(key).values()
+            recent = [one for one in entries if one.stamp + self.retention * 16 > top]
+            there = {one.author for one in node.state.entries_of_task(key).values() if isinstance(one, Claim)}
+            gone = {one.author for one in recent if isinstance(one, Claim)} - there
+            assert not gone, f"seed {self.seed}: nothing shows at {node.name} that {gone} claimed {key}"
 
     def _check_second_life(self, node: Replica, key: str, joined: TaskState, known: TaskState) -> None:
         """Of a key that was forgotten, or late, and asked for anew, what is older may be missing; nothing else."""

@@ -6,23 +6,33 @@ ACTONCE_COMPACTION_SEEDS=N runs so many seeds instead of a few.
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actonce_crdt import (
+    Cancel,
     Change,
+    Claim,
     Cut,
     Document,
     Done,
     Floor,
+    Grant,
+    Passed,
+    Receipt,
     Record,
+    Release,
     Reopen,
     Rules,
     State,
+    Step,
     Task,
+    Try,
     Unfinished,
+    Unknown,
     UpdateGap,
     compaction,
     decode,
@@ -31,8 +41,10 @@ from actonce_crdt import (
     next_floor,
     rewrite,
 )
+from actonce_crdt.packing import pack
 
 from .logs import Logs, Replica, compact
+from .test_entries import EXAMPLES
 from .truncating import truncate
 
 SEEDS = int(os.environ.get("ACTONCE_COMPACTION_SEEDS", "2"))
@@ -41,6 +53,7 @@ PLANTED_SEEDS = 25
 """Within so many seeds each planted bug is found."""
 
 KEEP = Rules(lambda task: 100, lambda task: False)
+LATER = pack(("later", "u", 2, "a"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -138,6 +151,11 @@ def nothing_is_kept(patch: Patch) -> None:
     patch.setattr("tests.crdt.logs.next_floor", careless)
 
 
+def open_doubts_are_forgotten(patch: Patch) -> None:
+    """An effect of which nobody knows whether it was sent goes with its task."""
+    patch.setattr(compaction, "is_settled", lambda effect: True)
+
+
 def late_is_not_late(patch: Patch) -> None:
     """What comes from below a floor counts like anything else."""
     patch.setattr(horizon, "passes", lambda task, stamp, reopened, floors: True)
@@ -168,6 +186,7 @@ def try_seeds(*, away: bool) -> None:
         no_floor,
         tombstone_forgotten,
         nothing_is_kept,
+        open_doubts_are_forgotten,
         late_is_not_late,
     ],
 )
@@ -209,6 +228,53 @@ def test_an_outcome_is_remembered_while_a_floor_keeps_its_task() -> None:
     assert compaction.is_forgotten(state, task, KEEP)
     assert not compaction.is_forgotten(state, task, Rules(lambda task: 900, lambda task: False))
     assert not compaction.is_forgotten(state, task, Rules(lambda task: 100, lambda task: True))
+
+
+def test_what_lost_is_kept_for_the_retention() -> None:
+    """Two sides did the task: the report of that outlives a shortened log, and is forgotten in time."""
+    task, won, lost = Task("t", 1, "a", "reply", b""), Claim("t", 2, "a", 2, 1), Claim("t", 3, "b", 1, 1)
+    a = Replica("a", Document("a", 1))
+    a.took(a.document.append([encode(one) for one in (task, won, lost)]))
+    compact_all(a)
+    assert set(a.state.history("t")) == {task, won, lost}
+    floor = next_floor(300, "a", "a/1", 200, [Unfinished("t", 1, 1)], ())
+    assert floor is not None
+    a.took(a.document.append([encode(floor)]))
+    compact_all(a)
+    assert set(a.state.history("t")) == {task, won}
+
+
+def compact_all(replica: Replica) -> None:
+    (change,) = compact(replica, replica.name, replica.document.count(replica.name), KEEP, 400)
+    replica.took(change)
+
+
+KINDS = {type(record): record for record, _ in EXAMPLES} | {Unknown: Unknown("u", 2, "a", "later", LATER)}
+GOES = {Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release, Step, Receipt, Cut}
+"""What goes when it is old, and nothing else is known of its task. An open task, and what may have been sent, does not;
+what belongs to no task lives for ever."""
+
+
+def test_every_kind_is_spoken_of() -> None:
+    assert set(KINDS) == set(get_args(Record))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_lives_for_ever_outlives_a_shortened_log_as_one_entry(kind: type[Record]) -> None:
+    record = KINDS[kind]
+    a = Replica("a", Document("a", 1))
+    a.took(a.document.append([encode(record)] * 3))
+    before = a.state.canonical()
+    compact_all(a)  # without a floor nothing is forgotten
+    assert a.state.canonical() == before
+    assert a.document.entry_count == 1
+    floor = next_floor(10**6, "b", "b/1", 10**5, [], a.state.floors)
+    assert floor is not None
+    a.took(a.document.append([encode(floor)]))
+    assert compaction.is_forgotten(a.state, record, KEEP) == (kind in GOES)
+    before = a.state.canonical()
+    compact_all(a)
+    assert (a.state.canonical() == before) == (kind not in GOES - {Cut})
 
 
 def test_a_compaction_is_refused_by_who_misses_what_came_before_it() -> None:

@@ -13,10 +13,12 @@ from actonce_crdt import (
     Claim,
     Cool,
     Cursor,
+    Cut,
     Done,
     Doubt,
     EntryInvalid,
     EntryTooLarge,
+    Floor,
     Gift,
     Grant,
     Intent,
@@ -83,6 +85,11 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (Share("q/r", 2, "a", "a/1", 7, 12, 4, 0, 9, 5), ("share", "q/r", 2, "a", "a/1", 7, 12, 4, 0, 9, 5)),
     (Lapse("q", 2, "a", "b/2", 3, "j", 1), ("lapse", "q", 2, "a", "b/2", 3, "j", 1)),
     (Cool("q", 2, "a", 1500, 500), ("cool", "q", 2, "a", 1500, 500)),
+    (
+        Floor("floor", 2, "a", "a/j", 3, 4, (("b/k", 1),), bytes(16)),
+        ("floor", "floor", 2, "a", "a/j", 3, 4, (("b/k", 1),), bytes(16)),
+    ),
+    (Cut("a", 2, "a"), ("cut", "a", 2, "a")),
 ]
 
 
