@@ -12,13 +12,8 @@ from random import Random
 
 from actonce_crdt import (
     Cancel,
-    Cell,
-    CellState,
     Change,
     Claim,
-    ControlState,
-    Cool,
-    Cursor,
     Cut,
     Document,
     Done,
@@ -27,19 +22,13 @@ from actonce_crdt import (
     Floor,
     Gift,
     Intent,
-    Lapse,
     Mark,
     Receipt,
     Record,
     Reopen,
-    Roster,
     Rules,
-    Share,
-    Shut,
     State,
     Step,
-    Switch,
-    Tally,
     Task,
     TaskState,
     Try,
@@ -49,7 +38,6 @@ from actonce_crdt import (
     decode,
     encode,
     next_floor,
-    place,
     rewrite,
     step_key,
 )
@@ -57,10 +45,11 @@ from actonce_crdt.effect import is_settled
 from actonce_crdt.packing import pack
 from actonce_crdt.task import join, lift
 
+from .lasting import LASTING, lasting
+
 RETENTION = 12
 FORGET_AFTER = 8
 KEYS = 6
-LASTING = ("quotas", "marks", "rosters", "cells", "tallies", "controls", "cursors")
 
 
 @dataclass
@@ -260,7 +249,7 @@ class Logs:
 
     def _other(self, node: Replica) -> None:
         if self.random.random() < 0.5:
-            self.write(node, self._lasting(node))
+            self.write(node, lasting(self.random, node.state, self.stamp(node), node.name, self.now))
             return
         match self.random.randrange(4):
             case 0:
@@ -280,35 +269,6 @@ class Logs:
                     assert done is not None
                     if done.stamp + self.retention * 16 > self.now * 16 or key in node.state.late:
                         self.write(node, Reopen(key, self.stamp(node), node.name, done.epoch + 1, 0, 0))
-
-    def _lasting(self, node: Replica) -> Record:
-        """Something that lives for ever: what it says replaces what the same, or another, said before."""
-        stamp, me, number = self.stamp(node), node.name, self.now
-        match self.random.randrange(9):
-            case 0 | 1:
-                key = place("s", "seen", self.random.choice("xy"))
-                value = self.random.choice((b"", b"%d" % number))
-                return Cell(key, stamp, me, value, node.state.cells.get(key, CellState()).context(), 0, "")
-            case 2:
-                return Tally(place("c", "posts"), stamp, me, "1", number, number, 0, "")
-            case 3:
-                known = node.state.controls.get("agent", ControlState())
-                mode = self.random.choice(("run", "halt"))
-                return Switch("agent", stamp, me, known.next_number, mode, known.known, "")
-            case 4:
-                return Shut("agent", stamp, me, node.state.controls.get("agent", ControlState()).known)
-            case 5:
-                return Cursor("feed", stamp, me, number // 100, number, b"")
-            case 6:
-                return Share("q/requests", stamp, me, f"{me}/1", number, 1, 0, 0)
-            case 7:
-                return Lapse("q/requests", stamp, me, self.random.choice("abc"), number, "1", 1)
-            case _:
-                cool = Cool("q/requests", stamp, me, self.random.randrange(9), 500)
-                voters = ((me, "1"),)
-                return self.random.choice(
-                    (cool, Roster("1", stamp, me, "propose", (number, me), "1", voters, (0, "")))
-                )
 
     # Forgetting
 
