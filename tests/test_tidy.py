@@ -48,7 +48,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("cooling",),
     ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion", "texting"),
     ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),
-    ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in"),
+    ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in", "upkeep"),
     ("children", "control", "doubts", "merges", "orders", "polls", "scheduler", "steps", "webhooks"),
     (
         "context", "desk", "engine", "job", "listening", "patience",

@@ -4,8 +4,10 @@ Nothing here reads a clock, makes a random number, or does I/O: time and ids com
 """
 
 from .cells import Cell, Tally
+from .compaction import Rewrite, Rules, is_forgotten, rewrite
 from .control import AGENT, ControlState, kind_target, replica_target
 from .cursor import Cursor
+from .cuts import Cut, Floor
 from .document import Change, Document, Entry
 from .effect import EffectState
 from .entries import (
@@ -56,6 +58,7 @@ from .fields import (
     VOTERS_MAX,
     name_is_valid,
 )
+from .horizon import KEPT_MAX, Unfinished, next_floor
 from .memory import SHAPES, CellState, TallyState, parse_place, place
 from .quota import NOBODY, TAKEN, QuotaState
 from .rank import order, rank
@@ -87,6 +90,7 @@ __all__ = [
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",
+    "KEPT_MAX",
     "KEY_BYTES_MAX",
     "MODES",
     "NAME_BYTES_MAX",
@@ -110,6 +114,7 @@ __all__ = [
     "Cool",
     "CrdtError",
     "Cursor",
+    "Cut",
     "Delta",
     "Document",
     "DocumentPoisoned",
@@ -121,6 +126,7 @@ __all__ = [
     "EntryId",
     "EntryInvalid",
     "EntryTooLarge",
+    "Floor",
     "Gift",
     "Grant",
     "HybridClock",
@@ -138,8 +144,10 @@ __all__ = [
     "Record",
     "Release",
     "Reopen",
+    "Rewrite",
     "Roster",
     "RosterState",
+    "Rules",
     "Share",
     "Shut",
     "State",
@@ -154,6 +162,7 @@ __all__ = [
     "TextDelta",
     "TextDocument",
     "Try",
+    "Unfinished",
     "Unknown",
     "UpdateGap",
     "UpdateInvalid",
@@ -163,10 +172,12 @@ __all__ = [
     "decode",
     "encode",
     "encode_state_vector",
+    "is_forgotten",
     "kind_target",
     "lineage",
     "merge_text_updates",
     "name_is_valid",
+    "next_floor",
     "order",
     "pack_value",
     "parse_place",
@@ -175,6 +186,7 @@ __all__ = [
     "place",
     "rank",
     "replica_target",
+    "rewrite",
     "stamp_wall_s",
     "step_key",
     "unpack_value",

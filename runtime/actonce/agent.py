@@ -59,6 +59,8 @@ class TaskSpec:
     """Its one task never ends: whoever has it polls this source."""
     merge: Merge | None = None
     """Its tasks merge conflicts in memory."""
+    retention_s: float | None = None
+    """How long its outcomes are remembered; None for what the settings say."""
 
     @property
     def is_async(self) -> bool:
@@ -100,6 +102,7 @@ class Agent(Sourcing, Merging):
         stand_in_after: str | float | None = None,
         example: Json = None,
         guard: GuardName = "available",
+        retention: str | float | None = None,
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function as the handler of `kind`.
 
@@ -128,10 +131,22 @@ class Agent(Sourcing, Merging):
             guard: what happens in a partition that outlasts the takeover grace. "available": each side acts, once.
                 "majority": only a side that holds a majority of the roster acts (`actonce roster`); the other waits.
                 "fenced": only a side that the lock service gave the task to acts (`Agent.lock`); the other waits.
+            retention: how long the outcome of a task is remembered, and its key, as "1h" or "30d"; 7 days by default.
+                Whoever submits the key again within that time gets that outcome; later it is a new task.
         """
         check_name("a kind of task", kind)
         options = (retries, timeout, on_doubt, on_changed, placement, stand_in_after, guard)
-        return self._task(kind, *options, example)
+        register = self._task(kind, *options, example)
+        if retention is None:
+            return register
+        retention_s = parse_duration_s(retention)
+
+        def keep(handler: Handler) -> Handler:
+            registered = register(handler)
+            self.tasks[kind] = replace(self.tasks[kind], retention_s=retention_s)
+            return registered
+
+        return keep
 
     def _task(
         self,

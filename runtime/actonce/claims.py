@@ -76,8 +76,20 @@ class Claims:
         tasks = self._ledger.state.tasks
         for key in keys:
             state = tasks.get(key)
-            if state is not None:
+            if key in self.open and (state is None or (state.task is None and state.done is None)):
+                self._vanished(key)
+            elif state is not None:
                 self._look(key, state)
+
+    def _vanished(self, task: str) -> None:
+        """Somebody has forgotten it, though we never heard that it is over: it will be, or it was."""
+        for known in (self.open, self._given_up, self._granted, self._delegated):
+            known.pop(task, None)
+        self._held = [other for other in self._held if other != task]
+        self._waited.discard(task)
+        self._poison.over(task)
+        self._ready.discard(task)
+        self._executor.revoke(task)
 
     def _look(self, task: str, state: TaskState) -> None:
         if self._executor.has(task) and not self._executor.holds(task, state):
@@ -94,6 +106,7 @@ class Claims:
         if state.done is not None:
             self.open.pop(task, None)
             self._given_up.pop(task, None)
+            self._waited.discard(task)
             self._poison.over(task)
             self._ready.discard(task)
             self._ready.ended(task)

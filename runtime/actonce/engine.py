@@ -43,11 +43,12 @@ from actonce.readiness import Terms
 from actonce.reclaim import RECLAIM
 from actonce.routes import Routes
 from actonce.running import Gate, Run
-from actonce.scheduler import Scheduler
+from actonce.scheduler import Scheduler, mesh_wall
 from actonce.settings import Settings
 from actonce.settling import Settled
 from actonce.standing import Standing
 from actonce.steps import Steps
+from actonce.upkeep import Upkeep
 from actonce.views import Views
 from actonce.voting import Voting
 from actonce.world import Cancel, World
@@ -147,6 +148,11 @@ class Engine:
         self.inbox = Inbox(world, agent, self.ledger, self.membership, self.standing)
         self.orders = Orders(self.ledger, self.membership, self.inbox)
         self.doubts = Doubts(self.me.name, self.ledger, self.inbox, self.outbox, self.executor)
+        self.upkeep = Upkeep(
+            *(world, settings, agent, self.ledger, self.membership, f"{self.me.name}/{self.about.journal}"),
+            wall=lambda: mesh_wall(world, self.membership),
+            unfinished=lambda: self.claims.open,
+        )
         asking = (self.membership, self.inbox, self.standing)
         self.scheduler = Scheduler(world, agent, self.ledger, *asking, self.note)
         self.merges = Merges(world, agent, self.ledger, *asking)
@@ -307,6 +313,7 @@ class Engine:
             self.routes.beat()
         self.quotas.tick()
         self._pump()
+        self.upkeep.tick(acting=now < self.gate.until and self.claims.enabled)
         self.world.call_later(self.settings.tick_s, self._tick)
 
     def wake(self) -> None:

@@ -71,6 +71,11 @@ class Journal(Protocol):
         """Queue `rows`; never blocks. With no rows `durable` follows that of the append before. Engine's thread."""
         ...
 
+    def snapshot(self, update: bytes, durable: Callable[[], None], beside: Sequence[Row] = ()) -> None:
+        """Queue an update that stands for all that were appended before, and, with the rows `beside` it, takes the
+        place of all rows but the last view: all or nothing."""
+        ...
+
     def close(self) -> None:
         """Write what is queued, report it durable, let go of the files. Blocks. A second call does nothing."""
         ...

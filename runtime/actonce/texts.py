@@ -31,7 +31,7 @@ class Texts:
         self._going: dict[bytes, bytes] = {}
         """Update of the ledger -> what changed in the texts with it, on the way to the disk."""
         self._flushed: bytes = EMPTY_UPDATE
-        ledger.beside = self._beside
+        ledger.beside, ledger.whole = self._beside, self._whole
 
     def read(self, name: str) -> Version:
         """A text as it is now."""
@@ -55,6 +55,10 @@ class Texts:
         text = merge_text_updates(fresh)
         self._going[update] = text
         return [Row(TEXT, text)]
+
+    def _whole(self) -> list[Row]:
+        """For a snapshot of the journal: everything as one row."""
+        return [] if self.document.is_empty else [Row(TEXT, self.document.diff({}))]
 
     def message(self, update: bytes) -> Push | Edit:
         """How an update of the ledger that is on disk leaves: with what changed in the texts, if anything did."""

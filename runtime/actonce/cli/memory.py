@@ -95,7 +95,10 @@ def rm(name: str, field: str, at: str, secret_file: Path | None, as_json: bool) 
 @click.argument("name")
 @asking
 def history(name: str, at: str, secret_file: Path | None, as_json: bool) -> None:
-    """Every write to NAME that is still kept, the oldest first: by whom, for which task, and whether it counts."""
+    """Every write to NAME that is still kept, the oldest first: by whom, for which task, and whether it counts.
+
+    What was replaced is kept until the log that holds it is shortened.
+    """
     rows = Client(at, secret_file).get(f"/memory/{quote(name, safe='')}", {"history": "1"})
     if as_json:
         print_json(rows)

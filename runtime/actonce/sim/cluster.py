@@ -208,6 +208,7 @@ class Cluster:
             lossy, journal = self.damaged.pop(name)
             replaced = node.disk.journal != journal and bool(engine.damage)
             watching.damage(self.history, self.failures, name, lossy=lossy, replaced=replaced)
+        watching.outcomes(self.history, world, engine)
         world.transport.begin(engine.routes.me, engine.routes)
         world.guard(engine.start)
         for other in sorted(self.nodes):

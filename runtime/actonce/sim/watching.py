@@ -71,6 +71,18 @@ def halts(history: History, world: SimWorld, engine: Engine) -> None:
         known.update(now)
 
     engine.control.changed = changed  # type: ignore[method-assign]
+def outcomes(history: History, world: SimWorld, engine: Engine) -> None:
+    """When, where and in which process the outcome of a task was first known; late ones have none."""
+    changed = engine.inbox.changed
+
+    def looked(keys: list[str]) -> None:
+        changed(keys)
+        for key in keys:
+            state = engine.ledger.state.tasks.get(key)
+            if state is not None and state.done is not None and key not in engine.ledger.state.late:
+                history.outcomes.setdefault(key, (world.loop.time(), world.name, world.process.pid))
+
+    engine.inbox.changed = looked  # type: ignore[method-assign]
 
 
 def count(history: History, engine: Engine) -> None:
