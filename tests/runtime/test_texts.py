@@ -4,9 +4,7 @@ That nothing is lost, whatever is cut or crashes: tests/simulation/test_texts.py
 """
 
 import asyncio
-import threading
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,15 +12,11 @@ import pytest
 from actonce import memory
 from actonce.agent import Agent
 from actonce.context import Context
-from actonce.edge import care, journal_store, transfer
-from actonce.edge.journal import open_journal
 from actonce.errors import MemoryFull, MemoryInvalid
-from actonce.journal import TEXT, UPDATE, Row
 from actonce.lines import CHUNK_BYTES
 from actonce.messages import Edit, TextAsk, encode
 from actonce.recall import Recall, Written
-from actonce.recovery import salvaged
-from actonce_crdt import EMPTY_UPDATE, Document, TextDocument
+from actonce_crdt import EMPTY_UPDATE
 
 from .lab import Lab, run, turns
 from .test_http_api import JSON, Api
@@ -78,20 +72,24 @@ def test_a_handler_that_fails_has_written_nothing() -> None:
 
 def test_two_handlers_at_once_both_count() -> None:
     async def scenario() -> None:
-        agent = Agent("kevin")
+        agent, looked, go_on = Agent("kevin"), asyncio.Event(), asyncio.Event()
 
         @agent.task("edit")
         async def edit(ctx: Context, payload: Any) -> None:
             text = ctx.memory.text("notes")
             end = len(text)  # what it sees, and its positions, are of this moment
-            await asyncio.sleep(payload["for"])
+            if payload["waits"]:
+                looked.set()
+                await go_on.wait()
             text.insert(payload.get("at", end), payload["new"])
 
         lab = Lab(agent, "a")
         engine = await lab.form()
-        await lab.outcome("edit", {"for": 0, "new": "one two"}, key="0")
-        lab.put("edit", {"for": 0.5, "at": 3, "new": " and a half"}, key="1")
-        await lab.outcome("edit", {"for": 0.1, "at": 0, "new": "zero "}, key="2")
+        await lab.outcome("edit", {"waits": False, "new": "one two"}, key="0")
+        lab.put("edit", {"waits": True, "at": 3, "new": " and a half"}, key="1")
+        await looked.wait()
+        await lab.outcome("edit", {"waits": False, "at": 0, "new": "zero "}, key="2")
+        go_on.set()
         await lab.sure(lambda: not engine.claims.open)
         assert text_of(lab, "a") == "zero one and a half two"
 
@@ -160,103 +158,6 @@ def test_nobody_edits_any_more_when_all_client_ids_are_used(monkeypatch: pytest.
             memory.text("notes").append("x")
 
     assert outcomes(attempt) == [(True, None)]
-
-
-# The journal
-
-
-def test_an_edit_and_the_outcome_are_one_append_and_one_message() -> None:
-    async def scenario() -> None:
-        lab = Lab(agent_of(lambda memory: memory.text("notes").append("x")), "ab")
-        await lab.form()
-        appends: dict[str, list[list[str]]] = {"a": [], "b": []}
-        for name in "ab":
-            journal = lab.world(name).journal
-            original = journal.append
-
-            def spy(rows: Sequence[Row], durable: Any, name: str = name, original: Any = original) -> None:
-                appends[name].append([row.kind for row in rows])
-                original(rows, durable)
-
-            journal.append = spy  # type: ignore[method-assign]
-        assert (await lab.outcome("0"))[0]
-        await lab.sure(lambda: text_of(lab, "a") == text_of(lab, "b") == "x")
-        for name in "ab":
-            assert [rows for rows in appends[name] if TEXT in rows] == [[UPDATE, TEXT]]
-
-    run(scenario)
-
-
-def test_what_was_acknowledged_is_there_after_a_crash_of_all() -> None:
-    async def scenario() -> None:
-        lab = Lab(agent_of(lambda memory: memory.text("notes").append("kept")), "a")
-        await lab.form()
-        assert (await lab.outcome("0"))[0]
-        digest = lab.engine("a").memory.texts.document.digest
-        lab.kill("a")
-        lab.start("a")
-        assert text_of(lab, "a") == "kept"
-        assert lab.engine("a").memory.texts.document.digest == digest
-        await lab.sure(lambda: lab.engine("a").membership.settled is not None)
-        await edit(lab, "a", lambda text: text.append("!"))  # under another client id
-        assert len(lab.engine("a").memory.texts.document.state_vector()) == 2
-
-    run(scenario)
-
-
-def rows_of_texts() -> list[Row]:
-    document, author = Document("a", 7), TextDocument(7)
-    rows = []
-    for number in range(4):
-        version = author.read("notes")
-        piece = f"{number} "
-        delta = author.edit("notes", version.text, version.number, ((0, len(version.text)), piece))
-        rows += [Row(UPDATE, document.append([b"entry %d" % number]).update), Row(TEXT, delta.update)]
-    return rows
-
-
-def test_of_a_damaged_journal_what_stands_on_its_own_is_kept() -> None:
-    rows = rows_of_texts()
-    kept = salvaged(rows[:4] + rows[6:])  # an entry and its edit are lost, and so is what builds on them
-    assert [row.kind for row in kept] == [UPDATE, UPDATE, TEXT, TEXT]
-    assert set(kept) == set(rows[:4])
-    document = TextDocument(9)
-    for row in kept:
-        if row.kind == TEXT:
-            document.take(document.parse(row.data))
-    assert document.read("notes").text == "0 1 "
-
-
-def write_journal(folder: Path, rows: Sequence[Row]) -> None:
-    journal, _ = open_journal(
-        folder, agent="kevin", replica="a", post=lambda call: None, on_error=lambda error: pytest.fail(str(error))
-    )
-    for row in rows:
-        journal.append([row], lambda: None)
-    journal.close()
-
-
-def test_export_and_import_carry_the_texts(tmp_path: Path) -> None:
-    rows, file = rows_of_texts(), tmp_path / "all.export"
-    write_journal(tmp_path / "one", rows)
-    assert care.export(tmp_path / "one", file)["texts"] == 4
-    care.import_(tmp_path / "two", file, agent="kevin", replica="b")
-    recovered, _ = journal_store.read(tmp_path / "two" / journal_store.FILE_NAME, agent="kevin", replica="b")
-    assert transfer.make_texts(recovered.texts).read("notes").text == "0 1 2 3 "
-    assert recovered.texts == tuple(row.data for row in rows if row.kind == TEXT)
-
-
-def test_a_live_backup_carries_the_texts(tmp_path: Path) -> None:
-    written = threading.Event()
-    journal, _ = open_journal(
-        tmp_path, agent="kevin", replica="a", post=lambda call: call(), on_error=lambda error: pytest.fail(str(error))
-    )
-    journal.append(rows_of_texts(), written.set)
-    try:
-        assert written.wait(60)
-        assert care.backup(tmp_path, tmp_path / "backup")["texts"] == 4
-    finally:
-        journal.close()
 
 
 # The wire
