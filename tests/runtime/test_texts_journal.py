@@ -112,3 +112,38 @@ def test_a_live_backup_carries_the_texts(tmp_path: Path) -> None:
         journal.close()
 
 
+
+
+def test_a_snapshot_of_the_journal_carries_the_texts(tmp_path: Path) -> None:
+    rows = rows_of_texts()
+    journal, _ = open_journal(
+        tmp_path, agent="kevin", replica="a", post=lambda call: None, on_error=lambda error: pytest.fail(str(error))
+    )
+    journal.append(rows[:4], lambda: None)
+    texts = transfer.make_texts([row.data for row in rows[:4] if row.kind == TEXT])
+    whole = transfer.make_document([row.data for row in rows[:4] if row.kind == UPDATE]).diff({})
+    journal.snapshot(whole, lambda: None, [Row(TEXT, texts.diff({}))])
+    journal.append(rows[4:], lambda: None)
+    journal.close()
+    recovered, _ = journal_store.read(tmp_path / journal_store.FILE_NAME, agent="kevin", replica="a")
+    assert len(recovered.texts) == 3
+    assert transfer.make_texts(recovered.texts).read("notes").text == "0 1 2 3 "
+
+
+def test_a_replica_that_made_a_snapshot_starts_with_its_texts() -> None:
+    async def scenario() -> None:
+        lab = Lab(agent_of(), "a")
+        await lab.form()
+        await edit(lab, "a", lambda text: text.append("one"))
+        engine = lab.engine("a")
+        await edit(lab, "a", lambda text: text.append(" two"))
+        engine.ledger.snapshot()
+        await edit(lab, "a", lambda text: text.append(" three"))
+        await lab.sure(lambda: engine.ledger.durable_clock == engine.ledger.next_clock)
+        await lab.until(lambda: False, 1.0)
+        lab.kill("a")
+        assert sum(row.kind == TEXT for row in lab.nodes["a"].disk.rows) == 2
+        lab.start("a")
+        assert text_of(lab, "a") == "one two three"
+
+    run(scenario)
