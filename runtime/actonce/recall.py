@@ -84,6 +84,13 @@ class Recall:
         self._seen[key] = self._context(key)
         return [to_value(cell) for cell in cells] if len(cells) > 1 and self._own(key) is None else []
 
+    def source(self, name: str) -> Value | None:
+        """The value under a name with where it comes from: which replica, when, for which task. None where there is
+        none, or where this handler wrote itself."""
+        key = place("r", check_text("the name", name, NAME_BYTES_MAX))
+        cells = self._values(key)
+        return to_value(cells[0]) if cells and self._own(key) is None else None
+
     def counter(self, name: str) -> Counter:
         """A number that is added to."""
         return Counter(self, check_text("the name", name, NAME_BYTES_MAX))
@@ -259,7 +266,11 @@ class Fields:
         return default if found is None else found[0]
 
     def __setitem__(self, field: str, value: Json) -> None:
-        self._recall._write("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX), pack_memory(value))
+        self.put(field, value)
+
+    def put(self, field: str, value: Json, *, ttl: str | float | None = None) -> None:
+        """As `Recall.put`, for one field."""
+        self._recall._write("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX), pack_memory(value), ttl)
 
     def __delitem__(self, field: str) -> None:
         if field not in self:

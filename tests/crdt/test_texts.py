@@ -24,7 +24,7 @@ from .raw import chain, deletes, text, update
 from .text_fuzz import check, rebuild
 
 ROOT = Path(__file__).resolve().parents[2]
-SEED, INPUTS = 1, int(os.environ.get("TEXT_FUZZ_INPUTS", "1500"))
+SEED, INPUTS = 1, int(os.environ.get("TEXT_FUZZ_INPUTS", "800"))
 
 
 def put(document: TextDocument, at: int, new: str, name: str = "n") -> bytes:

@@ -314,6 +314,6 @@ def test_planted_faults_are_found_by_seeds(
     fault: Callable[[pytest.MonkeyPatch], None], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault(monkeypatch)
-    monkeypatch.setattr(sim_run, "LIVENESS_S", 10.0)
+    monkeypatch.setattr(sim_run, "LIVENESS_S", 5.0)
     found = (text for seed in (1, 2, 3) for text in run_seed(seed, SPLITS, Merging(0.5).agent).violations)
     assert any(says in text for text in found)

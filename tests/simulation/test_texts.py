@@ -184,6 +184,6 @@ def test_a_planted_fault_is_found(
     fault: Callable[[Patch], None], scenario: Scenario, says: str, monkeypatch: Patch
 ) -> None:
     fault(monkeypatch)
-    monkeypatch.setattr(sim_run, "LIVENESS_S", 10.0)
+    monkeypatch.setattr(sim_run, "LIVENESS_S", 5.0)
     found = (text for seed in range(1, 4) for text in run_seed(seed, scenario, editing_agent).violations)
     assert any(says in text for text in found)
