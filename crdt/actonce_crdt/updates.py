@@ -298,7 +298,7 @@ def _deltas(
 def encode_update(deltas: tuple[Delta, ...]) -> bytes:
     """The bytes of a change, in one form: the same deltas give the same bytes, whatever their order.
 
-    Removals begin where the removed prefix ended before. A receiver that has missed an earlier removal refuses them as a
+    Removals begin where the removed prefix ended before. A receiver that has missed an earlier removal takes them for a
     gap: what made that one harmless may be in another chain, which it has not read either (see `compaction`).
     """
     written = sorted((delta for delta in deltas if delta.end > delta.start), key=_descending)
