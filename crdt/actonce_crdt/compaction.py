@@ -14,7 +14,8 @@ Hence, for every set of entries that any replica can come to hold, however compa
 
 1. *A live value never changes.* An entry that was removed is below a copy that was written later, which is there, or
    was removed in turn; the last copy of all cannot have been. (Hence "later": of two replicas that shorten each
-   other's logs, each counting on the copy in its own, both copies would go.)
+   other's logs, each counting on the copy in its own, both copies would go. And hence a removal says where the one
+   before it ended, and is a gap for whoever has not read that: its copies may be in a chain that is not read yet.)
 2. *Nothing becomes runnable again.* Forgotten is only what every floor that the remover had read says is over: asked
    for at or below it, and not kept by it. Who reads the removal reads those floors, or others that cover them, and
    what they do not let pass does not pass those either. So a `Task` entry of it that anybody may still bring is late.

@@ -319,8 +319,10 @@ class Logs:
             now, then = dict(getattr(view, name)), dict(getattr(shadow, name))
             assert now == then, f"seed {self.seed}: of {name}, which live for ever, some changed at {node.name}"
         for key, raised in shadow.effects.items():
-            if not is_settled(raised):
-                assert view.effects.get(key) == raised, f"seed {self.seed}: {key} is in doubt, and forgotten or changed"
+            if not is_settled(raised):  # of a key that was asked for anew, the older life may be missing
+                left = view.effects.get(key)
+                assert left is not None, f"seed {self.seed}: {key} is in doubt, and forgotten"
+                assert left.doubt == raised.doubt, f"seed {self.seed}: the doubt about {key} changed"
         self._check_evidence(node)
         assert set(map(encode, view.history("what"))) == set(map(encode, shadow.history("what")))
 

@@ -21,6 +21,7 @@ from actonce_crdt import (
     Done,
     Floor,
     Grant,
+    Mark,
     Passed,
     Receipt,
     Record,
@@ -212,6 +213,25 @@ def test_two_that_shorten_each_others_logs_keep_what_is_alive() -> None:
     a.took(a.document.integrate(theirs.update))
     assert a.state.tasks["t"].task == task
     assert (a.document.count("a"), a.document.count("b")) == (1, 1)
+
+
+def test_a_removal_does_not_bring_along_an_earlier_one_whose_copies_are_not_read() -> None:
+    """c moves what is alive from the log of a to its own; b goes on where c stopped. d reads b, and not c."""
+    alive, other = Task("t", 1, "a", "reply", b""), Mark("daily", 2, "a", 60)
+    a, b, c, d = (Replica(name, Document(name, number)) for number, name in enumerate("abcd", 1))
+    written = a.document.append([encode(alive), encode(other)])
+    for one in (b, c, d):
+        one.took(one.document.integrate(written.update))
+    (by_c,) = compact(c, "a", 1, KEEP, 5)
+    b.took(b.document.integrate(by_c.update))
+    (by_b,) = compact(b, "a", 1, KEEP, 6)
+    b.took(by_b)
+    with pytest.raises(UpdateGap):
+        d.document.integrate(by_b.update)
+    d.took(d.document.integrate(b.document.diff(d.document.state_vector())))
+    assert d.state.tasks["t"].task == alive
+    assert d.state.marks["daily"] == other
+    assert d.document.digest == b.document.digest
 
 
 def test_an_outcome_is_remembered_while_a_floor_keeps_its_task() -> None:
