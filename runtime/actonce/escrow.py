@@ -47,6 +47,7 @@ class Account:
     cold_until: float = 0.0
     period: int = 0
     """Never goes back, whatever the clock says."""
+    received_known: int = 0
     late_known: int = 0
     late_settled: int = 0
     late: list[tuple[float, int]] = field(default_factory=list)
@@ -115,14 +116,17 @@ class Account:
         self.cold_until = self.again_at(now)
         self.look(now)
 
-    def look(self, now: float) -> None:
-        """Something came for this resource: rights that are still in use elsewhere are noted."""
+    def look(self, now: float) -> bool:
+        """Something came for this resource: rights that are still in use elsewhere are noted. Whether rights came."""
         late = self.state().late(self.holder)
         if late > self.late_known:
             known = max(self.late_known, self.late_settled)
             if late > known:
                 self.late.append((self.again_at(now), late - known))
             self.late_known = late
+        received, known = self.state().received(self.holder), self.received_known
+        self.received_known = received
+        return received > known
 
     # Time
 

@@ -177,8 +177,10 @@ class Quotas:
         """Entries of these keys came."""
         for key in keys:
             if key in self.slots:
-                self.slots[key].account.look(self._world.now())
+                came = self.slots[key].account.look(self._world.now())
                 self._forfeit(self.slots[key])
+                if came and not self.left:
+                    self._reserve(self.slots[key])
             elif key.partition("@")[0] in self.pools:
                 self.cooling.changed(key)
 

@@ -218,7 +218,7 @@ def totals_of(seeds: Iterable[int], limits: str = "") -> tuple[Counter[str], lis
         for count, seed in enumerate(seeds):
             began_s = time.process_time()
             outcome, day = run_day(seed, limits=limits)
-            if count % 5 == 4:
+            if count % 10 == 9:
                 gc.collect()
             found = violations(outcome, day)
             wrong += found
