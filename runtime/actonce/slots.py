@@ -42,6 +42,8 @@ class Slot:
     """The pool is forgetting rights that were taken from us: what it returned before is not ours."""
     alarmed: tuple[int, int] = (0, 0)
     """(period, percent) of the last alarm."""
+    _ends: tuple[int, float] = (-1, math.inf)
+    """(period, unix time at which it ends)."""
     _quiet: bool = True
     _taken: int = 0
     _rate: float = 0.0
@@ -74,6 +76,17 @@ class Slot:
     def need(self) -> int:
         """Rights that should be opened now."""
         return self.basin.queued + self.ahead - self.basin.free - self.account.opening
+
+    def follow(self, now: float, wall: float) -> None:
+        """When the calendar period ends; a wall clock may be corrected a little at any time."""
+        account, resource = self.account, self.account.resource
+        if resource.calendar:
+            period = resource.period(wall)
+            if period != self._ends[0]:
+                self._ends = period, resource.period_ends(wall)
+            account.ends_at = now + self._ends[1] - wall if period >= account.period else math.inf
+            if self.basin.period == account.period == period:
+                self.basin.ends_at = account.ends_at
 
     def rate(self, now: float) -> None:
         """Follow how fast rights are taken."""

@@ -201,5 +201,6 @@ def jumps_believed(patch: Patch) -> None:
 def short_days(patch: Patch, day_s: float = 20.0, skew_s: float = 3.0) -> None:
     """No fault: calendar days of some seconds, so that a simulation sees some."""
     patch.setattr(Resource, "period", lambda self, wall_s: int(wall_s // day_s) if self.calendar else 0)
+    patch.setattr(Resource, "period_ends", lambda self, wall_s: (wall_s // day_s + 1) * day_s)
     patch.setattr(actonce.transfers, "CALENDAR_SKEW_S", skew_s)
     patch.setattr(actonce.slots, "WALL_JUMP_S", skew_s)

@@ -96,8 +96,8 @@ class Day:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(f"{self.seed}/scarce")
-        self.limits = self.limits or self.dice.choice(list(LIMITS))
-        self.kind = self.kind or self.dice.choice(list(DAYS))
+        limits, kind = self.dice.choice(list(LIMITS)), self.dice.choice(list(DAYS))
+        self.limits, self.kind = self.limits or limits, self.kind or kind
 
     def scenario(self) -> Scenario:
         leased = self.limits == "leased"
@@ -211,14 +211,12 @@ def totals_of(seeds: Iterable[int], limits: str = "") -> tuple[Counter[str], lis
     """What these seeds went through, and everything wrong with them."""
     totals: Counter[str] = Counter()
     wrong: list[str] = []
-    gc.freeze()
-    gc.disable()  # between seeds is enough
     with Patch.context() as patch:
         limited.short_days(patch, DAY_S, SKEW_S)
         for count, seed in enumerate(seeds):
             began_s = time.process_time()
             outcome, day = run_day(seed, limits=limits)
-            if count % 10 == 9:
+            if count % 10 == 9 and not gc.isenabled():
                 gc.collect()
             found = violations(outcome, day)
             wrong += found
@@ -227,7 +225,6 @@ def totals_of(seeds: Iterable[int], limits: str = "") -> tuple[Counter[str], lis
             totals.update({"seeds": 1, "wrong": bool(found), f"limits {day.limits}": 1, f"day {day.kind}": 1})
             totals["cpu_ms"] += round(1000 * (time.process_time() - began_s))
             totals["simulated_s"] += round(outcome.simulated_s)
-    gc.enable()
     return totals, wrong
 
 
@@ -247,13 +244,19 @@ def run_days(seeds: range, jobs: int) -> tuple[Counter[str], list[str]]:
     """The same over several processes."""
     totals: Counter[str] = Counter()
     wrong: list[str] = []
-    with ProcessPoolExecutor(jobs) as workers:
+    with ProcessPoolExecutor(jobs, initializer=begin) as workers:
         for some, texts in workers.map(totals_of, pieces(seeds, 20)):
             totals.update(some)
             wrong += texts
             for text in texts:
                 print(text, file=sys.stderr, flush=True)
     return totals, wrong
+
+
+def begin() -> None:
+    """A worker: garbage is collected between some seeds, which is enough."""
+    gc.freeze()
+    gc.disable()
 
 
 def pieces(seeds: range, size: int) -> Iterator[list[int]]:

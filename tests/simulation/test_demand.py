@@ -107,7 +107,9 @@ def alone(limit: int, per: float, one_way_s: tuple[float, float], since: float, 
     return found
 
 
-@pytest.mark.parametrize(("limit", "per", "share"), [(60, 10.0, 0.95), (40, 60.0, 0.95), (20, 2.0, 0.92), (20, 1.0, 0.88)])
+@pytest.mark.parametrize(
+    ("limit", "per", "share"), [(60, 10.0, 0.95), (40, 60.0, 0.95), (20, 2.0, 0.92), (20, 1.0, 0.88)]
+)
 def test_concentrated_demand_gets_the_limit(limit: int, per: float, share: float) -> None:
     """95 percent and more where a window is much longer than a call; and everywhere, but for the margin for clocks (2.5
     percent in these simulations), what one process alone would get.
@@ -138,9 +140,14 @@ def test_no_process_may_use_a_right_earlier_than_a_window_after_the_response() -
 
 @pytest.mark.parametrize(
     ("limit", "per", "one_way_s", "share"),
-    [(60, 10.0, LATENCY_S, 0.9), (20, 1.0, (0.001, 0.003), 0.95), (20, 2.0, LATENCY_S, 0.9), (20, 1.0, LATENCY_S, 0.86)],
+    [
+        *((60, 10.0, LATENCY_S, 0.9), (20, 2.0, LATENCY_S, 0.9), (20, 1.0, LATENCY_S, 0.86)),
+        (20, 1.0, (0.001, 0.003), 0.95),
+    ],
 )
-def test_moving_demand_gets_most_of_it(limit: int, per: float, one_way_s: tuple[float, float], share: float) -> None:
+def test_moving_demand_gets_most_of_it(
+    limit: int, per: float, one_way_s: tuple[float, float], share: float
+) -> None:
     """Every 5 s the demand is on another replica: at least 90 percent overall; and of what a process alone would get.
 
     With a window of 1 s and calls of 0.1 s nobody can reach that, moving or not: a right comes back 1.1 s after it was
