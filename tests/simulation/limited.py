@@ -146,8 +146,8 @@ def used_too_early_after_a_crash(patch: Patch) -> None:
     """The block that was open at a crash is spent from at once."""
     recover = Account.recover
 
-    def hasty(self: Account, now: float, period: int) -> None:
-        recover(self, now, period)
+    def hasty(self: Account, now: float, period: int, earlier: int) -> None:
+        recover(self, now, period, earlier)
         self.cold_until = now
 
     patch.setattr(Account, "recover", hasty)

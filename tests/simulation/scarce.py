@@ -186,10 +186,10 @@ class ScarceRun(Run):
         self.counts["windows"] += int(self.cluster.loop.time() / shortest)
 
 
-def run_day(seed: int, plan: Plan | None = None, **of: str) -> tuple[Outcome, Day]:
+def run_day(seed: int, plan: Plan | None = None, limits: str = "", kind: str = "") -> tuple[Outcome, Day]:
     """One seed; with `plan`, `limits`, `kind` those instead of drawn ones."""
     logging.getLogger("actonce.handlers").setLevel(logging.CRITICAL)
-    day = Day(seed, **of)
+    day = Day(seed, limits, kind)
 
     async def run() -> Outcome:
         made = ScarceRun(day, plan)
