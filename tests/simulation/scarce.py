@@ -59,7 +59,7 @@ LIMITS: dict[str, tuple[tuple[float, float], dict[str, Any]]] = {
     "few": (QUICK, {"limit": 3, "per": 0.3}),
     "far": (FAR, {"limit": 5, "per": 0.6}),
     "budget": (QUICK, {"limit": (20, "day")}),
-    "leased": (QUICK, {"limit": 9, "per": 0.5, "flight": 1.0, "reclaim": 1.8}),
+    "leased": (QUICK, {"limit": 8, "per": 1.0, "flight": 1.0, "reclaim": 1.8}),
 }
 """By name: how long a request travels one way, and the limits."""
 
@@ -105,7 +105,7 @@ class Day:
         return Scenario(
             replicas=(replicas, replicas),
             seconds=SECONDS + 2.0 * leased,
-            tasks=TASKS,
+            tasks=TASKS * (2 if leased else 1),
             mix=LEASED_DAYS if leased else DAYS[self.kind],
             settings=replace(SETTINGS, start_alone_after_s=ALONE_S, drain_s=DRAIN_S),
             work=(Work("reply", payload),),

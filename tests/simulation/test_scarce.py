@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from actonce.sim.plan import Crash, Leave, Partition, SlowDisk
+from actonce.sim.plan import Crash, CutLink, Leave, OneWay, Partition, SlowDisk
 
 from . import limited, scarce
 from .limited import Patch
@@ -38,4 +38,18 @@ def test_a_call_under_way_at_midnight_counts_for_both_days(monkeypatch: Patch) -
     """Seed 376: it was sent before, arrived after, and was answered before the new day was on the disk."""
     limited.short_days(monkeypatch, scarce.DAY_S, scarce.SKEW_S)
     outcome, day = scarce.run_day(376, MIDNIGHT, limits="budget", kind="slow disks")
+    assert scarce.violations(outcome, day) == []
+
+
+LOST_WORD = (
+    *(Partition(0.553, ("b", "c"), 0.652), Crash(1.186, "c", 0.121), Leave(1.493, "c", 0.88)),
+    *(CutLink(1.915, "b", "a", 2.346), CutLink(2.841, "b", "c", 2.627), Crash(3.313, "c", 0.473)),
+    *(Partition(3.687, ("b",), 3.066), OneWay(3.968, "a", "b", 3.159)),
+)
+
+
+def test_a_view_that_was_lost_with_a_relay_is_told_again(monkeypatch: Patch) -> None:
+    """Seed 623: a told b of its view through c, which died with that; b never again held a to be live."""
+    limited.short_days(monkeypatch, scarce.DAY_S, scarce.SKEW_S)
+    outcome, day = scarce.run_day(623, LOST_WORD, limits="budget", kind="cuts")
     assert scarce.violations(outcome, day) == []
