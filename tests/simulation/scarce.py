@@ -80,8 +80,8 @@ DAYS: dict[str, Mix] = {
     "cuts": only((0.2, 1.0), replace(SHORT, partition_s=(0.5, 5.0)), Crash=2, Leave=1, Drift=1, **CUTS),
     "clocks": only(BETWEEN_S, SHORT, Skew=3, Drift=2, Suspend=2, Crash=2, Partition=1),
 }
-LONG = only((0.3, 1.2), replace(SHORT, partition_s=(0.5, 5.0), down_s=(0.0, 4.0)), Crash=3, Pause=1, Leave=1, Vote=1)
-LEASED_DAYS = replace(LONG, weights=(*LONG.weights, ("Partition", 4)))
+ABSENT = replace(SHORT, partition_s=(2.3, 4.5), down_s=(2.2, 3.5))
+LEASED_DAYS = only((0.6, 1.8), ABSENT, Crash=2, Pause=1, Leave=1, Vote=1, Partition=6)
 """Absences long enough for rights to be taken, and back again; and the roster changes."""
 
 
@@ -104,8 +104,8 @@ class Day:
         replicas = self.dice.choice((3, 3, 4) if leased else (2, 3, 3, 4))
         return Scenario(
             replicas=(replicas, replicas),
-            seconds=SECONDS + 2.0 * leased,
-            tasks=TASKS * (2 if leased else 1),
+            seconds=SECONDS + 4.0 * leased,
+            tasks=TASKS * (3 if leased else 1),
             mix=LEASED_DAYS if leased else DAYS[self.kind],
             settings=replace(SETTINGS, start_alone_after_s=ALONE_S, drain_s=DRAIN_S),
             work=(Work("reply", payload),),
