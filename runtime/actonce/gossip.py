@@ -132,7 +132,7 @@ class Gossip:
         self._membership.look(self._world.now())
         self._membership.met(link.peer.name, line.about)
         self.lines[link.peer.name] = line
-        line.send(self._announcement())
+        self._announce(line, self._world.now())
         self._send_heartbeat(line)
         self.ask(link.peer.name)
         self.texting.link_up(line)
@@ -305,9 +305,12 @@ class Gossip:
         self.tell_kept(self._kept)
         for name, line in list(self.lines.items()):
             line.unanswered += 1
+            peer, now = self._membership.peers[name], self._world.now()
+            missed = peer.has_heard < self._membership.announced.number
+            if missed and now - line.announced_at >= self._settings.ask_again_s:
+                self._announce(line, now)  # a relay may have died with it
             self._send_heartbeat(line)
             self.texting.beat(line)
-            peer, now = self._membership.peers[name], self._world.now()
             lags = now - peer.behind_since >= self._settings.ask_again_s or self._diverged(name)
             if lags and not line.receiving:
                 self.ask(name)
@@ -330,8 +333,12 @@ class Gossip:
     def announce(self) -> None:
         """Our view changed (and is on disk): tell everybody, with a heartbeat that makes it count."""
         for line in list(self.lines.values()):
-            line.send(self._announcement())
+            self._announce(line, self._world.now())
             self._send_heartbeat(line)
+
+    def _announce(self, line: Line, now: float) -> None:
+        line.announced_at = now
+        line.send(self._announcement())
 
     def goodbye(self) -> None:
         """We have stopped acting for good."""

@@ -41,6 +41,8 @@ class Line:
     unanswered: int = 0
     """Heartbeats that we sent since the newest one that was answered."""
     asked_at: float = -math.inf
+    announced_at: float = -math.inf
+    """When we last told it our view."""
     kept: int = 0
     """What we told of the peer's entries on our disk."""
     backlog: deque[bytes] = field(default_factory=deque)

@@ -91,6 +91,10 @@ def count(history: History, engine: Engine) -> None:
     for name, times in engine.gossip.counts.items():
         if name in ("gaps", "overflows", "refused", "asks"):
             sometimes[name] += times
+    for slot in engine.quotas.slots.values():
+        sometimes["transfers"] += slot.account.transfers
+    if engine.quotas.slots:
+        sometimes["quota waits"] += len(engine.quotas.waits)
     for _, text in engine.notes:
         for name, words in NOTED.items():
             sometimes[name] += words in text
