@@ -168,7 +168,7 @@ class Ledger:
         self._world.journal.append([Row("update", change.update)], _nothing)
         keys = self._fold(change)
         self.forgotten += sum(entry.log == self.name for entry in change.added)
-        self._on_integrated(tuple(sorted({entry.id[0] for entry in change.added})))
+        self._on_integrated(change.advanced)
         self._on_changed(keys)
 
     def _fold(self, change: Change) -> list[str]:
