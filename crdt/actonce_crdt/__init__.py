@@ -9,7 +9,7 @@ from .control import AGENT, ControlState, kind_target, replica_target
 from .cursor import Cursor
 from .cuts import Cut, Floor
 from .document import Change, Document, Entry
-from .effect import EffectState
+from .effect import EffectState, is_settled
 from .entries import (
     ENTRY_BYTES_MAX,
     Cancel,
@@ -173,6 +173,7 @@ __all__ = [
     "encode",
     "encode_state_vector",
     "is_forgotten",
+    "is_settled",
     "kind_target",
     "lineage",
     "merge_text_updates",

@@ -58,6 +58,8 @@ class Change:
     update: bytes
     added: tuple[Entry, ...]
     removed: tuple[EntryId, ...]
+    advanced: tuple[int, ...] = ()
+    """Clients of which more is known now, sorted: also where all that is new was removed before it came here."""
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
@@ -254,7 +256,8 @@ class Document:
         removed: list[EntryId] = []
         for delta in deltas:
             self._account(delta, added, removed)
-        return Change(update, tuple(added), tuple(removed))
+        advanced = sorted(delta.client for delta in deltas if delta.end > delta.start)
+        return Change(update, tuple(added), tuple(removed), tuple(advanced))
 
     def _account(self, delta: Delta, added: list[Entry], removed: list[EntryId]) -> None:
         client, log = delta.client, delta.log

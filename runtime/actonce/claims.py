@@ -94,9 +94,8 @@ class Claims:
 
     def _vanished(self, task: str) -> None:
         """Somebody has forgotten it, though we never heard that it is over: it will be, or it was."""
-        for known in (self.open, self._given_up, self._granted, self._delegated):
+        for known in (self.open, self._apart, self._given_up, self._granted, self._delegated):
             known.pop(task, None)
-        self._held = [other for other in self._held if other != task]
         self._waited.discard(task)
         self._poison.over(task)
         self._ready.discard(task)

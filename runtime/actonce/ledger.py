@@ -177,7 +177,7 @@ class Ledger:
         self.journal_bytes += len(change.update)
         keys = self._fold(change)
         self.forgotten += sum(entry.log == self.name for entry in change.added)
-        self._on_integrated(tuple(sorted({entry.id[0] for entry in change.added})))
+        self._on_integrated(change.advanced)
         self._on_changed(keys)
 
     def _fold(self, change: Change) -> list[str]:

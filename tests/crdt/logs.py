@@ -37,11 +37,11 @@ from actonce_crdt import (
     UpdateGap,
     decode,
     encode,
+    is_settled,
     next_floor,
     rewrite,
     step_key,
 )
-from actonce_crdt.effect import is_settled
 from actonce_crdt.packing import pack
 from actonce_crdt.task import join, lift
 

@@ -234,6 +234,16 @@ def test_a_removal_does_not_bring_along_an_earlier_one_whose_copies_are_not_read
     assert d.document.digest == b.document.digest
 
 
+def test_what_was_removed_before_it_came_is_read_all_the_same() -> None:
+    """Else whoever waits to have read it would wait for ever."""
+    a, b = Document("a", 1), Document("b", 2)
+    a.append([b"x", b"y"])
+    truncate(a, "a", 2)
+    change = b.integrate(a.diff({}))
+    assert (change.added, change.removed, change.advanced) == ((), (), (1,))
+    assert b.state_vector() == {1: 2}
+
+
 def test_an_outcome_is_remembered_while_a_floor_keeps_its_task() -> None:
     """A keeper that had not read the outcome keeps the task: it would begin again wherever the outcome is forgotten."""
     task = Task("t", 1, "a", "reply", b"")

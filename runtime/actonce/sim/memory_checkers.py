@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from actonce.sim.checkers import Checker, long_apart, runs
 from actonce.sim.cluster import Cluster
+from actonce_crdt import State, is_settled
 
 
 def never_again(cluster: Cluster) -> Iterator[str]:
@@ -35,14 +36,19 @@ def all_forgotten(cluster: Cluster) -> Iterator[str]:
     """After a while without work only what lives for ever, or waits for a person, is left."""
     for engine in cluster.live():
         state, document = engine.ledger.state, engine.ledger.document
-        left = [task for task in state.tasks if task not in state.late]
+        waiting = {key for key in state.tasks if key in state.late or not _is_settled(state, key)}
+        left = [task for task in state.tasks if task not in waiting]
         if left:
             yield f"{engine.me.name} still remembers {len(left)} tasks, such as {left[0]}"
-        entries = document.entry_count - len(state.late) * len(document.logs()) * 8
+        entries = document.entry_count - len(waiting) * len(document.logs()) * 8
         if entries > ENTRIES_LEFT_MAX * len(document.logs()):
             yield f"{engine.me.name} still holds {document.entry_count} entries: " + ", ".join(
                 f"{log} {document.count(log)}" for log in document.logs()
             )
+
+
+def _is_settled(state: State, task: str) -> bool:
+    return all(is_settled(state.effects[key]) for key in state.effects_of(task))
 
 
 ENTRIES_LEFT_MAX = 32
