@@ -201,16 +201,15 @@ class Cluster:
         self.history.add("started", world.process.pid, name, engine.me.incarnation)
         engine.majority.observe = lambda what, task, epoch: self.history.add(what, world.process.pid, name, task, epoch)
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
-        node.world, node.engine = world, engine
-        watching.cancels(self.history, world, engine)
-        watching.halts(self.history, world, engine)
+        before, node.world, node.engine = node.engine, world, engine
+        watching.facts(self.history, world, engine)
         if name in self.damaged:
             lossy, journal = self.damaged.pop(name)
             replaced = node.disk.journal != journal and bool(engine.damage)
             watching.damage(self.history, self.failures, name, lossy=lossy, replaced=replaced)
-        watching.outcomes(self.history, world, engine)
         world.transport.begin(engine.routes.me, engine.routes)
         world.guard(engine.start)
+        self.failures += watching.rights_forgotten(before, engine)
         for other in sorted(self.nodes):
             world.transport.dial(other)
         return engine

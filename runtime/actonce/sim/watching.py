@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from actonce.engine import Engine
 from actonce.running import Run
@@ -30,6 +30,26 @@ def steps(history: History, world: SimWorld) -> Callable[[str, Run, str], None]:
             history.add(what, world.process.pid, world.name, run.task, run.epoch, label)
 
     return watch
+
+
+def facts(history: History, world: SimWorld, engine: Engine) -> None:
+    """When a process reads what others have to go by."""
+    cancels(history, world, engine)
+    halts(history, world, engine)
+    outcomes(history, world, engine)
+
+
+def rights_forgotten(before: Engine | None, engine: Engine) -> Iterator[str]:
+    """A process could have used rights that its successor, on the same journal, does not count as open: they had been
+    handed out before that was on disk."""
+    for key, slot in engine.quotas.slots.items():
+        old = before.quotas.slots.get(key) if before is not None else None
+        if old is None or old.account.holder != slot.account.holder:
+            continue
+        same = not slot.account.resource.calendar or old.basin.period == slot.account.period
+        usable = min(old.basin.total, max(0, slot.account.held))
+        if same and usable > slot.account.open:
+            yield f"{key}: {engine.me.name} could use {usable} rights, and after a crash takes {slot.account.open} for open"
 
 
 def cancels(history: History, world: SimWorld, engine: Engine) -> None:
@@ -71,6 +91,8 @@ def halts(history: History, world: SimWorld, engine: Engine) -> None:
         known.update(now)
 
     engine.control.changed = changed  # type: ignore[method-assign]
+
+
 def outcomes(history: History, world: SimWorld, engine: Engine) -> None:
     """When, where and in which process the outcome of a task was first known; late ones have none."""
     changed = engine.inbox.changed
