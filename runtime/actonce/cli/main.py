@@ -7,6 +7,7 @@ import click
 from actonce import __version__
 from actonce.cli import (
     bench,
+    bench_convergence,
     control,
     dead,
     demo,
@@ -66,6 +67,8 @@ for command in (
     feed.feed,
 ):
     commands.add_command(command)
+
+bench.bench.add_command(bench_convergence.convergence)
 
 
 def main() -> None:

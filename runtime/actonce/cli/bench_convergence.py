@@ -1,0 +1,186 @@
+"""`actonce bench convergence`: how long a mesh needs to agree again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from actonce.agent import parse_duration_s
+from actonce.bench.convergence import Setup, own_agent, run_trial
+from actonce.bench.figures import machine
+from actonce.bench.healing import Healed, rows, summary
+from actonce.bench.plot import check_plot, plot_convergence
+from actonce.bench.shapes import SHAPES, make_cut
+from actonce.cli.demo import make_narrator, read_rate
+from actonce.cli.failure import Failure
+from actonce.cli.show import on_terminal, print_json, print_lines, print_rendered, table
+from actonce.cli.simulate import parse_payload
+from actonce.demo.driver import Narrator
+from actonce.errors import ConfigError
+from actonce.loading import load_agent
+from actonce.sim.adopt import Adopted, work_of
+from actonce.sim.run import MakeAgent
+
+REPLICAS_MAX = 100
+SHOWN_MAX = 5
+
+
+@click.command(epilog="Example: actonce bench convergence --replicas 2,3,5,10 --partition 10s --plot heal.png")
+@click.option(
+    "--replicas", default="3", show_default=True, metavar="N[,N...]", help="From 2 to 100; several to compare."
+)
+@click.option("--partition", default="8s", show_default=True, metavar="DURATION", help="How long the mesh is cut.")
+@click.option(
+    "--shape",
+    type=click.Choice(SHAPES),
+    default="halves",
+    show_default=True,
+    help="Halves; one replica off; everybody alone; nothing arrives from the second half at the first; halves with one "
+    "replica that reaches both.",
+)
+@click.option(
+    "--delay", default="2ms", show_default=True, metavar="DURATION", help="One way at most; drawn from half of it up."
+)
+@click.option("--loss", type=click.FloatRange(0, 0.5), default=0.0, help="Share of packets lost, which come late.")
+@click.option("--load", default="20/s", show_default=True, metavar="N/s", help="Tasks a second, whole and cut.")
+@click.option(
+    "--deliver", type=click.Choice(["all", "one"]), default="all", show_default=True, help="Each task to whom."
+)
+@click.option(
+    "--entries", type=click.IntRange(0, 1_000_000), default=0, help="More entries that each side writes while cut."
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, 10_000), default=12, show_default=True, help="Heals for each number of replicas."
+)
+@click.option("--first", type=int, default=1, show_default=True, help="The first seed.")
+@click.option("--agent", "target", metavar="MODULE:AGENT", help="Your own handlers; their sinks only record.")
+@click.option("--payload", "payloads", multiple=True, metavar="KIND=JSON", help="What to submit for a kind of it.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw it; needs actonce[bench].")
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
+def convergence(
+    replicas: str,
+    target: str | None,
+    payloads: tuple[str, ...],
+    plot: Path | None,
+    as_json: bool,
+    seeds: int,
+    first: int,
+    **options: Any,
+) -> None:
+    """Cut a mesh, let its parts work alone, heal it, and measure until all replicas hold the same document.
+
+    The unchanged runtime runs in virtual time, on simulated links; the CPU seconds of the busiest replica, measured
+    here, are added. The limit beside it is the least that it could take: one and a half round trips, the missing bytes
+    on the wire (1 Gbit/s), and pycrdt's bare apply of them. A task's bytes are those beyond the idle traffic.
+
+    A cut that outlasts the takeover grace lets each side act once, unless a guard forbids it: "doubled" counts the
+    posts beyond the first, and the bound says how many that allows.
+
+    Exit status 1 if something was lost, doubled beyond the bound, or never healed.
+    """
+    sizes = parse_sizes(replicas)
+    setup, make_agent = make_setup(target, payloads, options)
+    for size in sizes:
+        make_cut(setup.shape, replace(setup, replicas=size).names)
+    if plot is not None:
+        check_plot(plot)
+    before, trials = machine(), dict[int, list[Healed]]()
+    with make_narrator(as_json, "heals") as narrator:
+        for number, size in enumerate(sizes):
+            sized = replace(setup, replicas=size)
+            trials[size] = _trials(sized, make_agent, range(first, first + seeds), narrator, (number, len(sizes)))
+    sweep = [{"replicas": size, **summary(found)} for size, found in trials.items()]
+    _print(sweep, {**described(setup), "seeds": seeds, "first": first, "machine": before}, as_json)
+    if plot is not None:
+        delay = f"{setup.delay_s[1] * 1000:g} ms"
+        title = f"{setup.partition_s:g} s cut into {setup.shape}, {setup.rate:g} tasks/s, {delay} one way"
+        plot_convergence(plot, sweep, [trial.heal_s for trial in trials[sizes[-1]]], title)
+    _judge(trials)
+
+
+def _trials(
+    setup: Setup, make_agent: MakeAgent, seeds: range, narrator: Narrator, part: tuple[int, int]
+) -> list[Healed]:
+    found = list[Healed]()
+    for seed in seeds:
+        narrator.progress(part[0] * len(seeds) + len(found), part[1] * len(seeds))
+        found.append(run_trial(seed, setup, make_agent))
+    return found
+
+
+def _print(sweep: list[dict[str, Any]], settings: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({**sweep[-1], "sweep": sweep, **settings})
+        return
+    heads = [name for name, _ in rows(sweep[0])]
+    columns = [[value for _, value in rows(row)] for row in sweep]
+    if on_terminal() and len(sweep) > 1:
+        names = ("", *(f"{row['replicas']} replicas" for row in sweep))
+        print_rendered(table(names, zip(heads, *columns, strict=True)))
+    elif on_terminal():
+        print_rendered(table(("", ""), rows(sweep[0])))
+    else:
+        for row, column in zip(sweep, columns, strict=True):
+            print_lines([f"replicas: {row['replicas']}", *(f"{a}: {b}" for a, b in zip(heads, column, strict=True))])
+
+
+def _judge(trials: dict[int, list[Healed]]) -> None:
+    wrong = [(size, trial) for size, found in trials.items() for trial in found if not trial.ok]
+    for size, trial in wrong[:SHOWN_MAX]:
+        counts = f"{trial.lost} lost, {trial.doubled} doubled of {trial.doubled_bound} allowed"
+        what = "; ".join((*trial.problems, counts))
+        click.echo(f"{size} replicas, --first {trial.seed} --seeds 1: {what}", err=True)
+    if wrong:
+        raise Failure(f"{len(wrong)} of {sum(map(len, trials.values()))} heals went wrong; see above")
+
+
+def make_setup(target: str | None, payloads: tuple[str, ...], options: dict[str, Any]) -> tuple[Setup, MakeAgent]:
+    """The options as a setup of trials, and what makes the agent.
+
+    Raises:
+        ConfigError: one of them makes no sense; the message says which.
+    """
+    delay_s, partition_s = parse_duration_s(options["delay"]), parse_duration_s(options["partition"])
+    if not 0 < delay_s <= 1 or not 0 < partition_s <= 3_600:
+        raise ConfigError("--delay is above 0 and at most 1s, --partition above 0 and at most 1h")
+    setup = Setup(
+        shape=options["shape"],
+        partition_s=partition_s,
+        delay_s=(delay_s / 2, delay_s),
+        loss=options["loss"],
+        rate=read_rate(options["load"]),
+        to_all=options["deliver"] == "all",
+        entries=options["entries"],
+    )
+    if target is None:
+        if payloads:
+            raise ConfigError("--payload is for --agent MODULE:AGENT")
+        return setup, own_agent
+    agent = load_agent(target)
+    work = work_of(agent, dict(parse_payload(text) for text in payloads))
+    if not work:
+        raise ConfigError(f"agent {agent.name!r} has no task to submit: give one with --payload KIND=JSON")
+    voting = any(spec.guard == "majority" for spec in agent.tasks.values())
+    return replace(setup, work=work, voting=voting), Adopted(agent)
+
+
+def described(setup: Setup) -> dict[str, Any]:
+    """A setup for JSON."""
+    fields = asdict(replace(setup, work=()))
+    names = ("shape", "partition_s", "loss", "rate", "to_all", "entries")
+    return {**{name: fields[name] for name in names}, "delay_s": setup.delay_s[1]}
+
+
+def parse_sizes(text: str) -> list[int]:
+    """[3] of "3", [2, 3, 10] of "2,3,10".
+
+    Raises:
+        ConfigError: not that, or not from 2 to 100.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if all(part.isdecimal() and 2 <= int(part) <= REPLICAS_MAX for part in parts):
+        return sorted({int(part) for part in parts})
+    raise ConfigError(f"--replicas {text}: numbers from 2 to {REPLICAS_MAX}, as 3 or 2,3,10")
