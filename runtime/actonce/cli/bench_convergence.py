@@ -6,26 +6,31 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import click
+from click.core import ParameterSource
 
 from actonce.agent import parse_duration_s
 from actonce.bench.convergence import Setup, own_agent, run_trial
 from actonce.bench.figures import machine
 from actonce.bench.healing import Healed, rows, summary
+from actonce.bench.partition import Real, run_real
 from actonce.bench.plot import check_plot, plot_convergence
 from actonce.bench.shapes import SHAPES, make_cut
 from actonce.cli.demo import make_narrator, read_rate
 from actonce.cli.failure import Failure
 from actonce.cli.show import on_terminal, print_json, print_lines, print_rendered, table
 from actonce.cli.simulate import parse_payload
-from actonce.demo.driver import Narrator
+from actonce.cli.stopping import INTERRUPTED
 from actonce.errors import ConfigError
 from actonce.loading import load_agent
 from actonce.sim.adopt import Adopted, work_of
 from actonce.sim.run import MakeAgent
 
 REPLICAS_MAX = 100
+REAL_MAX = 16
 SHOWN_MAX = 5
+SIMULATED_ONLY = ("shape", "delay", "loss", "deliver", "first", "target", "payloads")
 
 
 @click.command(epilog="Example: actonce bench convergence --replicas 2,3,5,10 --partition 10s --plot heal.png")
@@ -58,14 +63,19 @@ SHOWN_MAX = 5
 @click.option("--first", type=int, default=1, show_default=True, help="The first seed.")
 @click.option("--agent", "target", metavar="MODULE:AGENT", help="Your own handlers; their sinks only record.")
 @click.option("--payload", "payloads", multiple=True, metavar="KIND=JSON", help="What to submit for a kind of it.")
+@click.option("--real", is_flag=True, help="Real processes; the last one is cut off. --seeds is how many heals.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw it; needs actonce[bench].")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
+@click.pass_context
 def convergence(
+    context: click.Context,
+    /,
     replicas: str,
     target: str | None,
     payloads: tuple[str, ...],
     plot: Path | None,
     as_json: bool,
+    real: bool,
     seeds: int,
     first: int,
     **options: Any,
@@ -79,6 +89,10 @@ def convergence(
     A cut that outlasts the takeover grace lets each side act once, unless a guard forbids it: "doubled" counts the
     posts beyond the first, and the bound says how many that allows.
 
+    With --real: processes with journals on this host, the last one behind proxies that hold all bytes while it is cut.
+    Then the heal is real time, the round trip one through a proxy, and the transfer counts as nothing. A heal takes
+    about 20 s.
+
     Exit status 1 if something was lost, doubled beyond the bound, or never healed.
     """
     sizes = parse_sizes(replicas)
@@ -87,28 +101,29 @@ def convergence(
         make_cut(setup.shape, replace(setup, replicas=size).names)
     if plot is not None:
         check_plot(plot)
-    before, trials = machine(), dict[int, list[Healed]]()
-    with make_narrator(as_json, "heals") as narrator:
-        for number, size in enumerate(sizes):
-            sized = replace(setup, replicas=size)
-            trials[size] = _trials(sized, make_agent, range(first, first + seeds), narrator, (number, len(sizes)))
+    if real:
+        check_real(context, sizes)
+
+    def heal(size: int, seed: int) -> Healed:
+        if not real:
+            return run_trial(seed, replace(setup, replicas=size), make_agent)
+        return anyio.run(run_real, seed, Real(size, setup.partition_s, setup.rate, setup.entries))
+
+    before, trials = machine(), {size: list[Healed]() for size in sizes}
+    try:
+        with make_narrator(as_json, "heals") as narrator:
+            for done, (size, seed) in enumerate((size, seed) for size in sizes for seed in range(first, first + seeds)):
+                narrator.progress(done, len(sizes) * seeds)
+                trials[size].append(heal(size, seed))
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
     sweep = [{"replicas": size, **summary(found)} for size, found in trials.items()]
-    _print(sweep, {**described(setup), "seeds": seeds, "first": first, "machine": before}, as_json)
+    _print(sweep, {**described(setup, real), "seeds": seeds, "first": first, "machine": before}, as_json)
     if plot is not None:
         delay = f"{setup.delay_s[1] * 1000:g} ms"
         title = f"{setup.partition_s:g} s cut into {setup.shape}, {setup.rate:g} tasks/s, {delay} one way"
         plot_convergence(plot, sweep, [trial.heal_s for trial in trials[sizes[-1]]], title)
     _judge(trials)
-
-
-def _trials(
-    setup: Setup, make_agent: MakeAgent, seeds: range, narrator: Narrator, part: tuple[int, int]
-) -> list[Healed]:
-    found = list[Healed]()
-    for seed in seeds:
-        narrator.progress(part[0] * len(seeds) + len(found), part[1] * len(seeds))
-        found.append(run_trial(seed, setup, make_agent))
-    return found
 
 
 def _print(sweep: list[dict[str, Any]], settings: dict[str, Any], as_json: bool) -> None:
@@ -167,11 +182,26 @@ def make_setup(target: str | None, payloads: tuple[str, ...], options: dict[str,
     return replace(setup, work=work, voting=voting), Adopted(agent)
 
 
-def described(setup: Setup) -> dict[str, Any]:
+def check_real(context: click.Context, sizes: list[int]) -> None:
+    """
+    Raises:
+        ConfigError: options that only the simulation has, or too many processes.
+    """
+    given = [name for name in SIMULATED_ONLY if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        names = {"target": "agent", "payloads": "payload"}
+        raise ConfigError(f"--{names.get(given[0], given[0])} is for the simulation: leave it out, or --real")
+    if sizes[-1] > REAL_MAX:
+        raise ConfigError(f"--replicas {sizes[-1]}: at most {REAL_MAX} real processes")
+
+
+def described(setup: Setup, real: bool) -> dict[str, Any]:
     """A setup for JSON."""
+    if real:
+        return {"real": True, "partition_s": setup.partition_s, "rate": setup.rate, "entries": setup.entries}
     fields = asdict(replace(setup, work=()))
     names = ("shape", "partition_s", "loss", "rate", "to_all", "entries")
-    return {**{name: fields[name] for name in names}, "delay_s": setup.delay_s[1]}
+    return {"real": False, **{name: fields[name] for name in names}, "delay_s": setup.delay_s[1]}
 
 
 def parse_sizes(text: str) -> list[int]:

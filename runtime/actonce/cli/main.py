@@ -8,6 +8,7 @@ from actonce import __version__
 from actonce.cli import (
     bench,
     bench_convergence,
+    bench_speed,
     control,
     dead,
     demo,
@@ -68,7 +69,8 @@ for command in (
 ):
     commands.add_command(command)
 
-bench.bench.add_command(bench_convergence.convergence)
+for command in (bench_convergence.convergence, bench_speed.throughput, bench_speed.latency):
+    bench.bench.add_command(command)
 
 
 def main() -> None:
