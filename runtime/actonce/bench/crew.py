@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -30,25 +31,40 @@ class WorkerFailed(ActonceError):
 
 
 class Hand:
-    """One worker, from outside."""
+    """One process that takes orders, from outside."""
 
-    def __init__(self, start: Start) -> None:
-        self.start = start
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """
+        Args:
+            environment: added to our own.
+            log: what it complains about is appended there; without it, it goes where our complaints go.
+        """
+        self.name, self._command, self._log = name, command, log
+        self._environment = {**os.environ, **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
 
     @property
-    def name(self) -> str:
-        return self.start.name
+    def pid(self) -> int:
+        """Of its process; 0 when there is none."""
+        return self._process.pid if self._process is not None else 0
 
     async def begin(self) -> None:
-        """Start the process. What it complains about goes where our complaints go."""
+        """Start the process."""
         pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "actonce.bench.worker", self.start.encode()),
-            stdin=pipe,
-            stdout=pipe,
-            limit=LINE_BYTES_MAX,
-        )
+        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if self._log is not None else None
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=pipe, stdout=pipe, stderr=log, env=self._environment, limit=LINE_BYTES_MAX
+            )
+        finally:
+            if log is not None:
+                os.close(log)
 
     async def read(self) -> Any:
         """Its next answer.
@@ -63,8 +79,11 @@ class Hand:
         except TimeoutError:
             raise WorkerFailed(f"worker {self.name} does not answer within {ORDER_LIMIT_S:g} s") from None
         if not line:
-            raise WorkerFailed(f"worker {self.name} ended early; its error is above")
+            raise WorkerFailed(f"worker {self.name} ended early; {self._where()}")
         return json.loads(line)
+
+    def _where(self) -> str:
+        return f"see {self._log}" if self._log is not None else "its error is above"
 
     async def tell(self, do: str, **order: Any) -> Any:
         """Give an order; its answer."""
@@ -109,7 +128,8 @@ class Crew:
             others = ((other, address) for other, address in self.addresses.items() if other != name)
             join = [self._via(name, other, address) if self._via else address for other, address in others]
             data = str(self._folder / name)
-            self.hands.append(Hand(Start(name, listen, [to for to in join if to], data, name == "a", str(self.posts))))
+            start = Start(name, listen, [to for to in join if to], data, name == "a", str(self.posts))
+            self.hands.append(Hand(name, (sys.executable, "-m", "actonce.bench.worker", start.encode())))
         try:
             for hand in self.hands:
                 await hand.begin()
