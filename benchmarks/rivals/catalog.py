@@ -23,7 +23,7 @@ class Rival:
     """Names it on the command line."""
     name: str
     module: str
-    """Has `producer()`, and `setup()` when there is something to make beforehand. Without a `command` it is run itself."""
+    """Has `producer()`, and `setup()` if there is something to make first. Without a `command` it is run itself."""
     packages: Sequence[str]
     server: type[Server] | None
     command: Callable[[int], list[str]] | None

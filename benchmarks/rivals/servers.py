@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -59,6 +60,17 @@ class Server:
         if found is None:
             raise Missing(f"{cls.program} is not installed: apt-get install {cls.package}")
         return found
+
+    @classmethod
+    def version(cls) -> str:
+        """Of the program, as it says itself.
+
+        Raises:
+            Missing: it is not installed.
+        """
+        said = subprocess.run([cls.find(), "--version"], capture_output=True, text=True, check=False).stdout
+        found = re.search(r"\d+\.\d+(\.\d+)?", said)
+        return found[0] if found else "unknown"
 
     def start(self) -> None:
         """Run it, and wait until it answers.

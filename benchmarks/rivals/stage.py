@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from actonce.bench.crew import Hand
 from benchmarks.rivals.catalog import Rival
@@ -190,12 +191,15 @@ def check_packages(rival: Rival) -> None:
         rival.server.find()
 
 
-def versions(rival: Rival) -> dict[str, Any]:
-    """Package -> version, of those that are installed."""
+def versions(rival: Rival) -> dict[str, str]:
+    """Package or server -> version, of those that are installed."""
     found = {}
     for package in rival.packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
+    if rival.server is not None:
+        with suppress(Missing):
+            found[rival.server.program] = rival.server.version()
     return found
