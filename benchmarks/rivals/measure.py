@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from actonce.bench.crew import Hand
 from actonce.bench.figures import rank
 from actonce.bench.speed import spreads
 from benchmarks.rivals.catalog import Rival
@@ -17,7 +19,8 @@ DRAIN_LIMIT_S = 60.0
 RUN_NUMBERS = 10_000_000
 """Of one producer in one run."""
 LONG_TASK_S, AT_WORK_S = 2.0, 0.5
-KILLED_TASK = 999_999_999
+KILLED_TASK, TRAFFIC_NUMBER = 999_999_999, 600_000_000
+TRAFFIC_EVERY_S = 0.1
 
 
 async def measure_speed(rival: Rival, *, runs: int, seconds: float, tasks: int, rate: float) -> dict[str, Any]:
@@ -78,6 +81,8 @@ def start_waits(records: Sequence[Record], handed_ns: dict[int, int]) -> list[fl
 async def measure_takeover(rival: Rival, *, fast: bool, limit_s: float) -> dict[str, Any]:
     """Kill the worker of a two-second task after half a second: seconds until another begins it, None if not in time.
 
+    Meanwhile ten short tasks a second come in: some systems look for what others left behind only beside other work.
+
     Raises:
         Missing, Failed: it is not installed, or the task never began.
     """
@@ -90,6 +95,19 @@ async def measure_takeover(rival: Rival, *, fast: bool, limit_s: float) -> dict[
         await asyncio.sleep(AT_WORK_S)
         killed_ns = time.monotonic_ns()
         await asyncio.to_thread(stage.kill, began.worker)
+        killed = began.worker if rival.command is None else -1  # of the producers
+        others = [one for number, one in enumerate(stage.producers) if number != killed]
+        traffic = asyncio.create_task(keep_busy(others[0])) if others else None
         again = await stage.until_began(KILLED_TASK, killed_ns, limit_s)
+        if traffic is not None:
+            traffic.cancel()
+            await asyncio.gather(traffic, return_exceptions=True)
     took_s = round((again.at_ns - killed_ns) / 1e9, 3) if again is not None else None
     return {"takeover_s": took_s, "limit_s": limit_s, "fast": fast}
+
+
+async def keep_busy(producer: Hand) -> None:
+    """Submit short tasks, until cancelled."""
+    for number in itertools.count(TRAFFIC_NUMBER):
+        await producer.tell("submit", number=number, seconds=0.0)
+        await asyncio.sleep(TRAFFIC_EVERY_S)

@@ -26,7 +26,7 @@ class Submitting:
             task = asyncio.create_task(work_async(text))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Nothing to part from."""

@@ -71,7 +71,7 @@ def test_records_are_followed_and_become_figures(tmp_path: Path, monkeypatch: py
 def test_a_fake_one_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_RIVAL", "twice")
     monkeypatch.setattr(stage, "WORKERS", 1)
-    found = anyio.run(lambda: measure.measure_speed(FAKE, runs=1, seconds=0.3, tasks=5, rate=50.0))
+    found = anyio.run(lambda: measure.measure_speed(FAKE, runs=1, seconds=0.05, tasks=5, rate=50.0))
     assert found["tasks_per_s"] > 1
     assert found["ran_again"] > 0, "each task runs twice, and nobody may miss that"
     assert 0 < found["start_p50_ms"] <= found["start_p99_ms"]
