@@ -34,7 +34,7 @@ from actonce_crdt import Claim, Done, Json, Task, pack_value
 
 FORM_S, QUIET_S, HEAL_S = 60.0, 10.0, 120.0
 """Limits for forming, for finishing what the whole mesh began, for healing. Virtual seconds."""
-IDLE_S, WHOLE_S, REST_S = 2.0, 3.0, 1.5
+IDLE_S, WHOLE_S, REST_S = 1.0, 2.0, 1.5
 BATCH = 3_000
 """Entries that a side writes at once, when it is to have many."""
 ENTRIES_A_TASK = 3

@@ -120,8 +120,8 @@ def convergence(
     sweep = [{"replicas": size, **summary(found)} for size, found in trials.items()]
     _print(sweep, {**described(setup, real), "seeds": seeds, "first": first, "machine": before}, as_json)
     if plot is not None:
-        delay = f"{setup.delay_s[1] * 1000:g} ms"
-        title = f"{setup.partition_s:g} s cut into {setup.shape}, {setup.rate:g} tasks/s, {delay} one way"
+        where = "real processes" if real else f"{setup.shape}, {setup.delay_s[1] * 1000:g} ms one way"
+        title = f"a cut of {setup.partition_s:g} s ({where}), {setup.rate:g} tasks/s"
         plot_convergence(plot, sweep, [trial.heal_s for trial in trials[sizes[-1]]], title)
     _judge(trials)
 
