@@ -83,7 +83,10 @@ class Membership:
             if peer is not None:
                 same = peer.about is not None and about.follows(peer.about)
                 self.died(peer.member, "it was restarted", proved=same)
-            peer = self.peers[name] = Peer(member)
+            before, peer = peer, Peer(member, about)
+            self.peers[name] = peer
+            if before is not None:
+                peer.come_after(before)
         peer.about = about
         self._in_play = None
         self.version += 1

@@ -9,6 +9,7 @@ The engine runs in a thread of its own; handlers run in the event loop that ente
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -138,7 +139,7 @@ class Replica:
         )
         self._failed: ActonceError | None = None
         self._ended = False
-        self._asking: set[anyio.CancelScope] = set()
+        self._unanswered: set[asyncio.Future[Any]] = set()
         self._thread: EngineThread
         self._engine: Engine
         self._hands: ThreadHands
@@ -188,8 +189,8 @@ class Replica:
             await anyio.to_thread.run_sync(self._thread.join)
             await self._hands.close()
             self._ended = True
-            for scope in list(self._asking):
-                scope.cancel()
+            for question in list(self._unanswered):
+                question.set_exception(ReplicaFailed("the replica ended before it could answer"))
         if self._failed is not None:
             raise self._failed
         return swallow
@@ -227,7 +228,7 @@ class Replica:
         terms = make_terms(wall_s, priority=priority, delay=delay, not_before=not_before, after=ids)
         limit_s = self._setup.settings.submit_timeout_s
         try:
-            with anyio.fail_after(limit_s):
+            async with asyncio.timeout(limit_s):
                 submitted: Submitted = await self._ask(
                     lambda reply: self._engine.inbox.submit(kind, packed, key, reply, terms)
                 )
@@ -265,7 +266,7 @@ class Replica:
             given.append(self._engine.control.order(target, mode, reason, reply))
 
         try:
-            with anyio.fail_after(limit_s):
+            async with asyncio.timeout(limit_s):
                 return await self._ask(order)
         except TimeoutError:
             if mode != "halt" or not given:
@@ -294,7 +295,7 @@ class Replica:
     async def _order(self, call: Callable[[Callable[[str], None]], None]) -> str:
         limit_s = self._setup.settings.submit_timeout_s
         try:
-            with anyio.fail_after(limit_s):
+            async with asyncio.timeout(limit_s):
                 return await self._ask(call)
         except TimeoutError:
             raise NotSettled(f"no disk and live peer confirmed the order within {limit_s:g} s; give it again") from None
@@ -307,7 +308,7 @@ class Replica:
                 stop_waiting()
 
         try:
-            with anyio.fail_after(timeout_s):
+            async with asyncio.timeout(timeout_s):
                 return await self._ask(lambda reply: stops.append(self._engine.inbox.result(task, reply)))
         finally:
             self._hands.engine(stop)
@@ -316,13 +317,7 @@ class Replica:
         """As `asking.ask`; ends with an error when the replica does."""
         if self._ended:
             raise ReplicaFailed("the replica has ended")
-        with anyio.CancelScope() as scope:
-            self._asking.add(scope)
-            try:
-                return await ask(self._hands, call)
-            finally:
-                self._asking.discard(scope)
-        raise ReplicaFailed("the replica ended before it could answer")
+        return await ask(self._hands, call, self._unanswered)
 
     def _perform(self, desk: Desk, run: Run) -> Cancel:
         return self._hands.start(lambda: run_handler(desk, run))

@@ -44,14 +44,14 @@ def try_settle(
     Of settled peers only those count that *vouch*: one that settled on a third one's word, and has not been admitted
     by it, does not know what that one did meanwhile; and two such could settle on each other's word.
 
-    And who comes without a view has no memory: its disk is new, or was damaged. What the replica of its name knew that
-    was in our last view, it cannot tell, unless it is that very process, which never acted.
+    And who comes without a view may not count for the process of its name that was in our last view: see
+    `Peer.speaks_for`.
     """
     known = last.members | last.lingering if last is not None else frozenset()
     synced = {
         peer.member.name: peer
         for peer in peers
-        if peer.linked and peer.view and peer.contact >= since and (peer.member in known or not peer.never_settled)
+        if peer.linked and peer.view and peer.contact >= since and peer.speaks_for(known)
     }
     if any(peer.vouches for peer in synced.values()):
         return Settled.PEER

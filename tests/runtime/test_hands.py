@@ -83,8 +83,8 @@ async def test_a_job_runs_here_and_is_cancelled_from_there() -> None:
 
     engine.call(lambda: handles.append(hands.start(job)))
     await asyncio.wait_for(begun.wait(), WAIT_S)
-    engine.call(handles[0].cancel)
-    engine.call(handles[0].cancel)
+    engine.call(lambda: handles[0].cancel())
+    engine.call(lambda: handles[0].cancel())
     await asyncio.wait_for(cancelled.wait(), WAIT_S)
     engine.stop()
 

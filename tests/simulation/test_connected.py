@@ -69,6 +69,14 @@ FOUND: dict[str, tuple[range, Plan]] = {
             *(Pause(3.361, "a", 0.109), Join(4.053, "d"), Crash(4.731, "b", 0.864)),
         ),
     ),
+    # b dies before it ever settled, and a, which had it in its view, waits for what nobody knows
+    "who never acted comes back": (
+        range(6182, 6183),
+        (
+            *(Leave(1.02, "a", 1.642), Join(1.556, "b"), Leave(2.411, "a", 0.992), Join(2.71, "b")),
+            *(Crash(3.798, "b", 0.843), Pause(4.137, "b", 0.121)),
+        ),
+    ),
 }
 
 
