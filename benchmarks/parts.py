@@ -17,7 +17,7 @@ from actonce.cli.bench import bench
 from benchmarks.rivals.catalog import OURS, RIVALS, Rival
 from benchmarks.rivals.measure import measure_speed, measure_takeover
 from benchmarks.rivals.servers import Missing
-from benchmarks.rivals.stage import Failed, versions
+from benchmarks.rivals.stage import TROUBLE, versions
 from benchmarks.tables import conditions, spread, table
 
 FLOOD_S, TRICKLE_TASKS, TRICKLE_RATE = 2.0, 100, 50.0
@@ -51,7 +51,7 @@ def speed(options: Options) -> list[str]:
         options.say(f"speed: {rival.name}")
         try:
             found = anyio.run(_speed_of, rival, options.runs)
-        except (Missing, Failed) as error:
+        except TROUBLE as error:
             options.say(str(error))
             why = str(error) if isinstance(error, Missing) else "did not get there in time"
             rows.append((rival.name, f"not measured: {why}", "", "", "", rival.settings))
@@ -92,7 +92,7 @@ async def _takeovers(rivals: Sequence[Rival], options: Options) -> dict[tuple[st
             try:
                 took_s = (await measure_takeover(rival, fast=fast, limit_s=TAKEOVER_LIMIT_S))["takeover_s"]
                 found[rival.key, fast] = f"{took_s:.2f} s" if took_s is not None else f"not in {TAKEOVER_LIMIT_S:g} s"
-            except (Missing, Failed) as error:
+            except TROUBLE as error:
                 options.say(str(error))
                 found[rival.key, fast] = "not measured"
             options.say(f"takeover: {rival.name}{', fastest' if fast else ''}: {found[rival.key, fast]}")

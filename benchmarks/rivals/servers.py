@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -11,14 +12,20 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 START_LIMIT_S = 30.0
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Missing(Exception):
     """A program or package that a rival needs is not installed; the message says which and how to get it."""
+
+
+class Failed(Exception):
+    """A server or a rival did not do what was asked of it in time; the message says what, and where its logs are."""
 
 
 class Server:
@@ -77,17 +84,14 @@ class Server:
 
         Raises:
             Missing: it is not installed.
-            RuntimeError: it does not answer.
+            Failed: it does not answer.
         """
         command = self.command()
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, user=self.user()
-            )
+        self._process = start_apart(command, self.folder / "server.log", user=self.user())
         deadline = time.monotonic() + START_LIMIT_S
         while not self.answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"{command[0]} does not start; see {self.folder / 'server.log'}")
+                raise Failed(f"{command[0]} does not start; see {self.folder / 'server.log'}")
             time.sleep(0.05)
 
     def answers(self) -> bool:
@@ -196,6 +200,29 @@ class Etcd(Server):
         with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=1.0) as found:
             return b"true" in found.read()
         return False
+
+
+def start_apart(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, user: str | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own. It is killed when we are, on Linux."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            user=user,
+            preexec_fn=_die_with_us,
+        )
+
+
+def _die_with_us() -> None:
+    """prctl(2), PR_SET_PDEATHSIG."""
+    if _LIBC is not None:
+        _LIBC.prctl(1, int(signal.SIGKILL))
 
 
 def free_port() -> int:

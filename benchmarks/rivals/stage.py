@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import Self
 
 from actonce.bench.crew import Hand
+from actonce.errors import ActonceError
 from benchmarks.rivals.catalog import Rival
 from benchmarks.rivals.record import BEGAN, ENDED, Reader, Record
-from benchmarks.rivals.servers import Missing, Server, cpu_s, free_port, kill_tree
+from benchmarks.rivals.servers import Failed, Missing, Server, cpu_s, free_port, kill_tree, start_apart
 
 WORKERS = 3
 WARM_LIMIT_S = 30.0
@@ -26,10 +27,8 @@ WARM_BATCH = 12
 WARM_NUMBER = 10**9
 """Tasks that only warm up count from here."""
 LOOK_S = 0.02
-
-
-class Failed(Exception):
-    """A rival did not do what was asked of it in time; the message says what, and where its logs are."""
+TROUBLE = (Missing, Failed, ActonceError, OSError, subprocess.SubprocessError)
+"""What a measurement of a rival may raise."""
 
 
 class Stage:
@@ -78,16 +77,8 @@ class Stage:
             subprocess.run(make, check=True, env={**os.environ, **self._environment(0)})
         if self.rival.command is not None:
             for number in range(WORKERS):
-                with (self.folder / f"worker{number}.log").open("ab") as log:
-                    started = subprocess.Popen(
-                        self.rival.command(number),
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        env={**os.environ, **self._environment(number)},
-                        start_new_session=True,
-                    )
-                    self._workers.append(started)
+                log, environment = self.folder / f"worker{number}.log", self._environment(number)
+                self._workers.append(start_apart(self.rival.command(number), log, environment))
         produce = ["benchmarks.rivals.produce", module] if self.rival.command is not None else [module]
         command = [sys.executable, "-m", *produce]
         ports = ",".join(str(free_port()) for _ in range(WORKERS))

@@ -10,8 +10,8 @@ import pytest
 from benchmarks.rivals import measure, record, stage
 from benchmarks.rivals.catalog import OURS, RIVALS, Rival
 from benchmarks.rivals.record import BEGAN, ENDED, Reader, Record
-from benchmarks.rivals.servers import Missing, Redis
-from benchmarks.rivals.stage import Failed, Stage, check_packages
+from benchmarks.rivals.servers import Failed, Missing, Redis
+from benchmarks.rivals.stage import Stage, check_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = replace(OURS, key="fake", name="a fake", module="tests.runtime.fake_rival", leader=True)
