@@ -182,8 +182,8 @@ def growth(options: Options) -> list[str]:
     if "growth" not in bench.commands:
         raise NotMeasured("this version has no `actonce bench growth`")
     where, found = conditions(1), _actonce(options, "growth")
-    heads = ("tasks", "document_bytes", "journal_bytes", "entries", "rss_bytes", "naive_bytes")
-    rows = [[f"{row[name]:,}" for name in heads] for row in found["rows"]]
+    heads = list(found["rows"][0])
+    rows = [[f"{value:,}" for value in row.values()] for row in found["rows"]]
     return [_repeat("actonce bench growth", where), "", *table([name.replace("_", " ") for name in heads], rows)]
 
 

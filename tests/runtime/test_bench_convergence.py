@@ -115,6 +115,28 @@ def test_a_cut_that_outlasts_the_grace_doubles_within_its_bound() -> None:
     assert 0 < found.doubled <= found.doubled_bound
 
 
+AGENT = """
+from actonce import Agent, CallableSink
+
+agent = Agent("careful")
+agent.sink("bank", CallableSink(lambda body, key: None))
+
+@agent.task("pay", guard="majority", example={"euros": 5})
+async def pay(ctx, order):
+    await ctx.post("bank", order)
+"""
+
+
+def test_an_agent_of_the_user_that_needs_a_majority_may_not_double_at_all(tmp_path: Path) -> None:
+    (tmp_path / "careful.py").write_text(AGENT)
+    options = ("--partition", "4s", "--load", "5/s", "--seeds", "1", "--json")
+    done = run("--agent", f"{tmp_path / 'careful.py'}:agent", *options)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["tasks"] > 20
+    assert (found["lost"], found["doubled"], found["doubled_bound"]) == (0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -56,11 +56,14 @@ def plot_convergence(path: Path, sweep: Sequence[Mapping[str, Any]], heals_s: Se
     left.legend()
     names = [str(row["replicas"]) for row in sweep]
     places = range(len(names))
-    bars = (("idle_bytes_per_s_per_link", "idle, bytes/s"), ("bytes_per_task", "a task, bytes to each other replica"))
+    bars = (
+        ("idle_bytes_per_s_per_link", "a link, idle, bytes/s"),
+        ("bytes_per_task", "a task, bytes to each other replica"),
+    )
     for number, (key, label) in enumerate(bars):
         offsets = [place + (number - 0.5) * 0.4 for place in places]
         right.bar(offsets, [row[key] for row in sweep], 0.4, label=label)
-    right.set(xlabel="replicas", ylabel="a link", xticks=list(places), xticklabels=names)
+    right.set(xlabel="replicas", ylabel="bytes", xticks=list(places), xticklabels=names)
     right.legend(loc="lower center")
     figure.suptitle(title)
     try:
