@@ -21,7 +21,7 @@ from actonce.agent import Agent
 from actonce.bench.floor import ROUND_TRIPS, Missing, measure_missing
 from actonce.bench.healing import Healed
 from actonce.bench.meter import Meter, Traffic
-from actonce.bench.shapes import Cut, make_cut
+from actonce.bench.shapes import Cut, make_cut, outlasts
 from actonce.context import Context
 from actonce.engine import Engine
 from actonce.inbox import task_id
@@ -76,7 +76,7 @@ class Setup:
     def doubles(self) -> bool:
         """Whether the cut is long enough for a side to give the other up: else nothing may happen twice."""
         slack_s = 2 * self.delay_s[1] + 0.4 * bool(self.loss)
-        return self.partition_s + slack_s >= self.settings.suspicion_s + self.settings.grace_s
+        return outlasts(self.settings, self.partition_s + slack_s)
 
 
 def own_agent(world: SimWorld, feed: Feed) -> Agent:

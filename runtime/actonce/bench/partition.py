@@ -21,6 +21,7 @@ from actonce.bench.figures import rank
 from actonce.bench.floor import ROUND_TRIPS, Missing, measure_missing
 from actonce.bench.healing import Healed
 from actonce.bench.meter import Traffic
+from actonce.bench.shapes import outlasts
 from actonce.demo.proxy import Proxy
 from actonce.settings import LAN
 from actonce_crdt import Document
@@ -184,7 +185,7 @@ class Partition:
 
     def _bound(self, posted: Counter[str]) -> int:
         """See `actonce.bench.convergence`: a post more for each further side that knew a task that was not over."""
-        if self._setup.partition_s < LAN.suspicion_s + LAN.grace_s:
+        if not outlasts(LAN, self._setup.partition_s):
             return 0
         tasks = map(task_of, posted)
         return sum(max(0, self._knowing[task] - 1) for task in tasks if task not in self._over)

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from actonce.errors import ConfigError
+from actonce.settings import Settings
+
+SURE = 0.85
+"""Of suspicion and grace: a cut may be so long before anybody can take a silence that began earlier for a death. As the
+simulator's checkers have it."""
 
 SHAPES = ("halves", "one", "islands", "one-way", "bridge")
 BRIDGE_MIN = 3
@@ -20,6 +25,11 @@ class Cut:
     """(from, to): nothing arrives; sorted."""
     sides: tuple[frozenset[str], ...]
     """Groups that, when the cut outlasts the takeover grace, each go on alone. One group: all keep together."""
+
+
+def outlasts(settings: Settings, silence_s: float) -> bool:
+    """Whether a silence of this length may let a side give the other up: else nothing may happen twice."""
+    return silence_s >= SURE * (settings.suspicion_s + settings.grace_s)
 
 
 def make_cut(shape: str, names: Sequence[str]) -> Cut:

@@ -2,8 +2,9 @@
 
     python -m actonce.bench.worker '{"name": "a", "listen": "127.0.0.1:7421", "join": [], "data": "...", "new": true}'
 
-It ends when its input does, so it never outlives whoever started it. Its sink appends what is posted to a file, and can
-be asked nothing. Times in answers are of the monotonic clock, which all processes of a host share.
+It ends when its input does, so it never outlives whoever started it. Its sink appends what is posted to a file, which
+all workers share, throws nothing away, and can be asked. Times in answers are of the monotonic clock, which all processes of
+a host share.
 """
 
 from __future__ import annotations
@@ -57,7 +58,13 @@ def make_agent(posts: Path) -> Agent:
     async def publish(body: Json, key: str) -> None:
         os.write(file, f"{key}\n".encode())  # one write, so that the lines of several processes do not mix
 
-    agent.sink("room", CallableSink(publish))
+    async def find(key: str) -> Json | None:
+        return {"found": True} if key in await asyncio.to_thread(read) else None
+
+    def read() -> list[str]:
+        return posts.read_text().split() if posts.is_file() else []
+
+    agent.sink("room", CallableSink(publish, lookup=find))
 
     @agent.task("noop", retries=0)
     async def noop(ctx: Context, payload: dict[str, Any]) -> float:

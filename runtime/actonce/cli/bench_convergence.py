@@ -86,8 +86,8 @@ def convergence(
     here, are added. The limit beside it is the least that it could take: one and a half round trips, the missing bytes
     on the wire (1 Gbit/s), and pycrdt's bare apply of them. A task's bytes are those beyond the idle traffic.
 
-    A cut that outlasts the takeover grace lets each side act once, unless a guard forbids it: "doubled" counts the
-    posts beyond the first, and the bound says how many that allows.
+    A cut that outlasts the takeover grace (1.6 s, less what is needed to be sure: 1.36 s) lets each side act once,
+    unless a guard forbids it: "doubled" counts the posts beyond the first, and the bound says how many that allows.
 
     With --real: processes with journals on this host, the last one behind proxies that hold all bytes while it is cut.
     Then the heal is real time, the round trip one through a proxy, and the transfer counts as nothing. A heal takes
