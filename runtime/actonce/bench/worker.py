@@ -3,8 +3,8 @@
     python -m actonce.bench.worker '{"name": "a", "listen": "127.0.0.1:7421", "join": [], "data": "...", "new": true}'
 
 It ends when its input does, so it never outlives whoever started it. Its sink appends what is posted to a file, which
-all workers share, throws nothing away, and can be asked. Times in answers are of the monotonic clock, which all processes of
-a host share.
+all workers share, throws nothing away, and can be asked. Times in answers are of the monotonic clock, which all
+processes of a host share.
 """
 
 from __future__ import annotations
