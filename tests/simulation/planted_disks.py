@@ -61,7 +61,7 @@ def forgetful_counts(patch: Patch) -> None:
 
 
 def successors_all_speak(patch: Patch) -> None:
-    """A replica without memory counts for an earlier process of its name that was met, though it has another journal."""
+    """A replica without memory counts for an earlier process of its name, though it has another journal."""
 
     def come_after(self: Peer, other: Peer) -> None:
         self.earlier = (*other.earlier, other.member)

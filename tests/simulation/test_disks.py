@@ -192,7 +192,7 @@ async def all_start_and_one_forgot() -> Mesh:
 
 
 async def one_slept_and_one_forgot() -> Mesh:
-    """a sleeps, out of reach, b does what it is asked and dies, its disk is lost. Both are back: this is not the b that knew."""
+    """a sleeps, out of reach; b does what it is asked and dies, its disk is lost. Back comes a b that does not know."""
     mesh = Mesh(5, "ab")
     await mesh.form()
     mesh.pause("a")
