@@ -49,7 +49,7 @@ def rights_forgotten(before: Engine | None, engine: Engine) -> Iterator[str]:
         same = not slot.account.resource.calendar or old.basin.period == slot.account.period
         usable = min(old.basin.total, max(0, slot.account.held))
         if same and usable > slot.account.open:
-            yield f"{key}: {engine.me.name} could use {usable} rights, and after a crash takes {slot.account.open} for open"
+            yield f"{key}: {engine.me.name} could use {usable} rights; after a crash it takes {slot.account.open} for open"
 
 
 def cancels(history: History, world: SimWorld, engine: Engine) -> None:
