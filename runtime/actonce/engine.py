@@ -29,6 +29,7 @@ from actonce.listening import Listeners
 from actonce.majority import Majority
 from actonce.membership import Membership
 from actonce.memory import Memory
+from actonce.merges import Merges
 from actonce.messages import Announce, Want, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
@@ -42,11 +43,12 @@ from actonce.readiness import Terms
 from actonce.reclaim import RECLAIM
 from actonce.routes import Routes
 from actonce.running import Gate, Run
-from actonce.scheduler import Scheduler
+from actonce.scheduler import Scheduler, mesh_wall
 from actonce.settings import Settings
 from actonce.settling import Settled
 from actonce.standing import Standing
 from actonce.steps import Steps
+from actonce.upkeep import Upkeep
 from actonce.views import Views
 from actonce.voting import Voting
 from actonce.world import Cancel, World
@@ -146,8 +148,14 @@ class Engine:
         self.inbox = Inbox(world, agent, self.ledger, self.membership, self.standing)
         self.orders = Orders(self.ledger, self.membership, self.inbox)
         self.doubts = Doubts(self.me.name, self.ledger, self.inbox, self.outbox, self.executor)
+        self.upkeep = Upkeep(
+            *(world, settings, agent, self.ledger, self.membership, f"{self.me.name}/{self.about.journal}"),
+            wall=lambda: mesh_wall(world, self.membership),
+            unfinished=lambda: self.claims.open,
+        )
         asking = (self.membership, self.inbox, self.standing)
         self.scheduler = Scheduler(world, agent, self.ledger, *asking, self.note)
+        self.merges = Merges(world, agent, self.ledger, *asking)
         acting = (self.gate, self.executor, self.claims, self.inbox, self.standing)
         self.control = Control(world, settings, agent, self.ledger, self.membership, *acting, self.note)
         self.desk = self._make_desk()
@@ -207,6 +215,7 @@ class Engine:
             self.about,
             self.ledger,
             self.membership,
+            self.memory.texts,
             seek=lambda name: self.routes.seek(name),
             free=lambda: self.claims.free,
             on_word=self._heard,
@@ -230,6 +239,7 @@ class Engine:
             self.note(f"{self.damage}: acts once it has read all from a replica that remembers")
         try:
             self.ledger.recover(self._recovered.updates)
+            self.memory.texts.recover(self._recovered.texts)
         except CrdtError as error:
             raise ReplicaFailed(f"the journal holds an update that is not valid: {error}") from error
         if self._guarded:
@@ -303,6 +313,7 @@ class Engine:
             self.routes.beat()
         self.quotas.tick()
         self._pump()
+        self.upkeep.tick(acting=now < self.gate.until and self.claims.enabled)
         self.world.call_later(self.settings.tick_s, self._tick)
 
     def wake(self) -> None:
@@ -329,6 +340,7 @@ class Engine:
                 self.gossip.announce()
             self.scheduler.look()
             self.desk.polls.look()
+            self.merges.look()
             self.claims.pump()
         if self.membership.settled_durably:
             self.listeners.begin()
@@ -350,6 +362,7 @@ class Engine:
         self.majority.changed(keys)
         self.inbox.changed(keys)
         self.quotas.changed(keys)
+        self.merges.changed(keys)
         self.doubts.changed()
         self.wake()
 

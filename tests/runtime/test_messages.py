@@ -16,9 +16,12 @@ from actonce.messages import (
     Ask,
     Bye,
     Chunk,
+    Edit,
     Heartbeat,
     Message,
     Push,
+    TextAsk,
+    TextDigest,
     decode,
     encode,
 )
@@ -41,6 +44,9 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Ask, st.binary()),
     st.integers(1, 99).flatmap(lambda count: st.builds(Chunk, st.integers(0, count - 1), st.just(count), parts)),
     st.just(Bye()),
+    st.builds(Edit, st.binary(), st.binary()),
+    st.builds(TextAsk, st.binary()),
+    st.builds(TextDigest, digests),
 )
 numbers: st.SearchStrategy[object] = st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats()
 small_keys = st.integers(0, 9) | st.text(max_size=2)
