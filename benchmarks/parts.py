@@ -139,7 +139,7 @@ def failover(options: Options) -> list[str]:
 def convergence(options: Options) -> list[str]:
     """`actonce bench convergence`: simulated, large, real."""
     where = conditions(1)
-    sweep = ["convergence", "--replicas", "2,3,5,10", "--partition", "4s", "--seeds", "5"]
+    sweep = ["convergence", "--replicas", "2,3,5,10", "--partition", "4s", "--seeds", "3"]
     plot, picture = list[str](), list[str]()
     try:
         import matplotlib  # noqa: F401
@@ -152,7 +152,7 @@ def convergence(options: Options) -> list[str]:
         *(
             (command, [_actonce(options, *command)])
             for command in (
-                ["convergence", "--entries", "100000", "--seeds", "2"],
+                ["convergence", "--entries", "100000", "--seeds", "1"],
                 ["convergence", "--real", "--partition", "4s", "--seeds", "2"],
             )
         ),

@@ -141,6 +141,7 @@ DBOS = Rival(
     "one queue, 100 at once a worker, executor ids",
     "another executor recovers it only when told to",
     "the same",
+    setup=True,
 )
 REDIS_LOCK = Rival(
     "redis-lock",

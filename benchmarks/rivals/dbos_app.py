@@ -32,15 +32,24 @@ def producer() -> Submitting:
     return Submitting()
 
 
+CONFIG = {
+    "name": "bench",
+    "system_database_url": DATABASE,
+    "application_version": VERSION,
+    "executor_id": f"w{WORKER}",
+    "log_level": "WARNING",
+}
+
+
+def setup() -> None:
+    """The tables: an executor makes them when it starts, and a client expects them."""
+    DBOS(config=CONFIG)
+    DBOS.launch()
+    DBOS.destroy()
+
+
 def main() -> None:
-    config = {
-        "name": "bench",
-        "system_database_url": DATABASE,
-        "application_version": VERSION,
-        "executor_id": f"w{WORKER}",
-        "log_level": "WARNING",
-    }
-    DBOS(config=config)
+    DBOS(config=CONFIG)
 
     @DBOS.workflow(name="job")
     def job(text: str) -> None:
