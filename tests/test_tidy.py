@@ -33,8 +33,8 @@ PACKAGES = {
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
-    ("envelopes", "journal", "messages", "recovery", "settings", "world"),
-    ("breaker", "complaints", "limits", "reclaim"),
+    ("envelopes", "journal", "messages", "overlay_messages", "recovery", "settings", "world"),
+    ("breaker", "broadcast", "complaints", "limits", "overlay", "reclaim"),
     ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks", "sources"),
     ("matrix",),
     (

@@ -12,7 +12,9 @@ from typing import Any
 
 import msgpack
 
+from actonce import overlay_messages
 from actonce.errors import ConfigError, MessageInvalid
+from actonce.overlay_messages import OverlayMessage
 from actonce.ownership import Member, View
 from actonce.placement import Traits
 
@@ -125,7 +127,7 @@ class Want:
     needs: Mapping[str, tuple[int, int]]
 
 
-Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept | Want
+Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept | Want | OverlayMessage
 
 
 def encode(message: Message) -> bytes:
@@ -150,6 +152,8 @@ def encode(message: Message) -> bytes:
             body = [8, clock]
         case Want(needs):
             body = [16, {resource: list(counts) for resource, counts in needs.items()}]
+        case _:
+            body = overlay_messages.body_of(message)
     packed: bytes = msgpack.packb(body)
     return packed
 
@@ -196,6 +200,8 @@ def decode(frame: bytes) -> Message:
             case [16, dict(needs)]:
                 _check(len(needs) <= RESOURCES_MAX)
                 return Want({resource: _read_need(resource, counts) for resource, counts in needs.items()})
+            case list() if (said := overlay_messages.read(body)) is not None:
+                return said
     except (ValueError, TypeError, ConfigError) as error:  # of msgpack; of unhashable map keys; of traits
         raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None
     raise MessageInvalid(f"a frame of {len(frame)} bytes holds no message of this protocol")
