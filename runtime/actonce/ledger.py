@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from actonce.errors import ActonceError
 from actonce.journal import Row
 from actonce.world import World
 from actonce_crdt import Change, Document, EntryInvalid, HybridClock, Record, State, decode, encode
@@ -52,6 +53,10 @@ class Ledger:
         self.forgotten = 0
         """Entries of our own log that others had and our journal had not. An entry is on disk before anybody hears of
         it: so our journal is not the one that it was."""
+        self.on_fresh: Callable[[bytes, tuple[int, ...]], None] = _nothing_of
+        """Called with each update of a peer that brought something, and whose entries it brought."""
+        self.refuses: Callable[[], ActonceError] | None = None
+        """Makes the error that a replica which only follows raises in place of a write."""
         self._batch: list[bytes] = []
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self.client_id = client_id
@@ -64,6 +69,7 @@ class Ledger:
 
     def write(self, record: Record) -> int:
         """Add an entry of ours. Returns the clock that must be durable, or acknowledged, for it to be so."""
+        self.check_writes()
         if not self._batch:
             self._world.call_soon(self._flush)
         self._batch.append(encode(record))
@@ -71,6 +77,14 @@ class Ledger:
         self.next_clock += 1
         self._on_changed([_subject(record)])
         return self.next_clock
+
+    def check_writes(self) -> None:
+        """
+        Raises:
+            NotAMember: this replica writes nothing.
+        """
+        if self.refuses is not None:
+            raise self.refuses()
 
     def when_durable(self, call: Callable[[], None]) -> None:
         """Run `call` once everything written so far is on disk; at once when it is."""
@@ -112,7 +126,9 @@ class Ledger:
         self._world.journal.append([Row("update", change.update)], _nothing)
         keys = self._fold(change)
         self.forgotten += sum(entry.log == self.name for entry in change.added)
-        self._on_integrated(tuple(sorted({entry.id[0] for entry in change.added})))
+        clients = tuple(sorted({entry.id[0] for entry in change.added}))
+        self.on_fresh(change.update, clients)
+        self._on_integrated(clients)
         self._on_changed(keys)
 
     def _fold(self, change: Change) -> list[str]:
@@ -147,4 +163,8 @@ def _subject(record: Record) -> str:
 
 
 def _nothing() -> None:
+    pass
+
+
+def _nothing_of(update: bytes, clients: tuple[int, ...]) -> None:
     pass

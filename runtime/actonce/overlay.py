@@ -119,6 +119,7 @@ class Neighbour:
     word_at: float = -math.inf
     """Date of the newest word of a member that it had."""
     hops: int = HOPS_MAX
+    """Links between us and a member by way of it."""
 
 
 @dataclass(slots=True)
@@ -142,8 +143,8 @@ class Overlay:
         """
         self.me, self._beat_s, self._dice = me, beat_s, dice
         self.active: dict[str, Neighbour] = {}
-        self.waiting: dict[str, Contact] = {}
-        """Dialed us, and have not said hello."""
+        self.waiting: dict[str, tuple[Contact, float]] = {}
+        """Dialed us, when, and have not said hello."""
         self.passive: dict[str, Contact] = {}
         """By address."""
         self.members: dict[str, Contact] = {}
@@ -162,8 +163,9 @@ class Overlay:
             self._given.add(address)
             self.members[address] = Contact("", address, True)
 
-    def learn_members(self, contacts: Iterable[Contact]) -> None:
-        """Members that a member knows; followers are told of some."""
+    def mesh(self, contacts: Iterable[Contact]) -> None:
+        """The members that this member knows now; followers are told of some."""
+        self.members.clear()
         for contact in contacts:
             self._learn(contact)
 
@@ -175,7 +177,7 @@ class Overlay:
         steps: list[Step] = [Down(name)] if self.active.pop(name, None) is not None else []
         self.waiting.pop(name, None)
         if not dialed:
-            self.waiting[name] = contact
+            self.waiting[name] = (contact, now)
             return steps
         attempt = self._dialing.pop(dialed, None)
         wish = attempt.wish if attempt is not None else "may"
@@ -203,8 +205,8 @@ class Overlay:
 
     def take(self, name: str, message: OverlayMessage, now: float) -> list[Step]:
         """A message about views. Of a stranger only `Hello` counts."""
-        contact = self.waiting.get(name)
-        if contact is not None:
+        if name in self.waiting:
+            contact, _ = self.waiting[name]
             return self._greet(contact, message.wish, now) if isinstance(message, Hello) else []
         neighbour = self.active.get(name)
         if neighbour is None:
@@ -276,6 +278,10 @@ class Overlay:
             if now - neighbour.heard > SILENT_BEATS * self._beat_s:
                 steps += self._leave(name)
                 steps.append(Close(name))
+        for name, (_, since) in list(self.waiting.items()):
+            if now - since > SILENT_BEATS * self._beat_s:
+                del self.waiting[name]
+                steps.append(Close(name))
         for address, attempt in list(self._dialing.items()):
             if now - attempt.since > DIAL_BEATS * self._beat_s:
                 steps += self.failed(address)
@@ -339,17 +345,18 @@ class Overlay:
         """How old the newest word of a member is; infinity for none. A member's own is 0."""
         return 0.0 if self.me.member else now - max((one.word_at for one in self.active.values()), default=-math.inf)
 
-    @property
-    def nearest(self) -> Neighbour | None:
-        """The neighbour by which the newest word of a member came."""
-        found = [one for one in self.active.values() if one.word_at > -math.inf]
-        return max(found, key=lambda one: one.word_at, default=None)
+    def hops(self, now: float) -> int | None:
+        """Links between us and a member, by the shortest way on which a word came lately; None for no way."""
+        if self.me.member:
+            return 0
+        since = now - LOST_BEATS * self._beat_s
+        return min((one.hops for one in self.active.values() if one.word_at >= since), default=None)
 
     def pulse(self, digest: bytes, now: float) -> Pulse:
         """What to tell each neighbour at each beat."""
-        age_s, nearest = self.age_s(now), self.nearest
-        hops = 0 if self.me.member or nearest is None else nearest.hops
-        return Pulse(digest, min(len(self.active), LINKS_MAX), age_s if age_s < math.inf else -1.0, hops)
+        age_s, hops = self.age_s(now), self.hops(now)
+        links, known_s = min(len(self.active), LINKS_MAX), age_s if age_s < math.inf else -1.0
+        return Pulse(digest, links, known_s, HOPS_MAX if hops is None else hops)
 
     # Contacts
 

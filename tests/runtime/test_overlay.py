@@ -170,11 +170,13 @@ def test_a_stranger_is_not_listened_to_before_it_says_hello() -> None:
 
 def test_the_age_of_a_word_grows_with_time_and_distance() -> None:
     watch = neighbours(False, 2)
-    watch.views.take("n2", Pulse(bytes(16), 3, 2.5, 1), 10.0)
-    watch.views.take("n3", Pulse(bytes(16), 3, 9.0, 4), 10.0)
+    watch.views.take("n2", Pulse(bytes(16), 3, 2.5, 3), 10.0)
+    watch.views.take("n3", Pulse(bytes(16), 3, 9.0, 1), 10.0)
     assert watch.views.age_s(12.0) == pytest.approx(4.5)
     pulse = watch.views.pulse(bytes(16), 12.0)
-    assert pulse.hops == 2
+    assert pulse.hops == watch.views.hops(12.0) == 2
+    assert watch.views.hops(18.0) == 4  # the word by the shorter way is too old
+    assert watch.views.hops(60.0) is None
     assert pulse.age_s == pytest.approx(4.5)
     assert Watch(member=True, seed=1).views.pulse(bytes(16), 12.0).age_s == 0.0
     assert Watch(member=False, seed=1).views.pulse(bytes(16), 12.0).age_s == -1.0

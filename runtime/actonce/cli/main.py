@@ -21,6 +21,7 @@ from actonce.cli import (
     report,
     roster,
     run,
+    scale,
     show,
     simulate,
     submit,
@@ -66,6 +67,7 @@ for command in (
     feed.feed,
 ):
     commands.add_command(command)
+bench.bench.add_command(scale.scale)
 
 
 def main() -> None:

@@ -128,9 +128,10 @@ class Flock:
         me = Contact(name, name, name in self.members)
         overlay = Overlay(me, BEAT_S, random.Random(self.rng.random()).random)
         bird = self.birds[name] = Bird(name, overlay, Broadcast())
-        if not me.member:
+        if me.member:
+            overlay.mesh(Contact(other, other, True) for other in self.members)
+        else:
             overlay.seed(self.members)
-        overlay.learn_members(Contact(other, other, True) for other in self.members if me.member)
         self.later(self.rng.uniform(0, BEAT_S), lambda: self._beat(bird))
         self.later(self.rng.uniform(0, TICK_S), lambda: self._tick(bird))
 

@@ -1,0 +1,320 @@
+"""Replicas that only follow: the unchanged engine, in virtual time. Nobody waits for them; they miss nothing."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import actonce.front
+from actonce.agent import Agent
+from actonce.context import Context
+from actonce.errors import ConfigError, NotAMember
+from actonce.inbox import pack_payload
+from actonce.ledger import Ledger
+from actonce.lines import Line
+from actonce.messages import Ack, Heartbeat, Push, encode
+from actonce.overlay import ACTIVE_MAX, CROWD_MAX
+from actonce.overlay_messages import Prune
+from actonce.settings import LAN
+from actonce.sim.checkers import SAFETY
+from actonce.sim.cluster import Cluster, Feed, FeedSink, simulate
+from actonce.sim.world import SimWorld
+from actonce.standing import Target
+
+MEMBERS = ("a", "b", "c")
+
+
+def make_agent(world: SimWorld, feed: Feed) -> Agent:
+    agent = Agent("kevin")
+    agent.sink("room", FeedSink(feed, world))
+    agent.quota("llm", 10, "1m")
+    agent.cron("*/5 * * * *", name="often")(tick)
+
+    @agent.task("reply")
+    async def reply(ctx: Context, payload: Any) -> Any:
+        await ctx.post("room", payload)
+        return payload
+
+    return agent
+
+
+async def tick(ctx: Context, slot: Any) -> None:
+    """Does nothing."""
+
+
+class Flock(Cluster):
+    """Members and followers."""
+
+    def __init__(self, seed: int, followers: int, members: tuple[str, ...] = MEMBERS) -> None:
+        self.followers = [f"f{index:03d}" for index in range(followers)]
+        super().__init__(seed, [*members, *self.followers], make_agent, LAN)
+        self.members = members
+        self.dice = random.Random(f"{seed}/flock test")
+        for name in self.followers:
+            self.nodes[name].follow = True
+        self.keys: list[str] = []
+
+    async def form(self) -> None:
+        for name in self.members:
+            self.start(name, new=name == self.members[0])
+        acting = lambda: all(len(e.membership.view.members) == len(self.members) for e in self.live())  # noqa: E731
+        assert await self.until(acting, 10.0)
+        for name in self.followers:
+            self.start(name)
+            await asyncio.sleep(0.05)
+        assert await self.until(self.linked, 20.0)
+
+    def linked(self) -> bool:
+        """Every follower had a word of a member."""
+        live = [self.engine(name) for name in self.followers if not self.down(name)]
+        return all(engine.spread.in_touch and len(engine.spread.views.active) > 0 for engine in live)
+
+    def down(self, name: str) -> bool:
+        world = self.nodes[name].world
+        return world is None or world.dead
+
+    def ask(self, count: int = 1) -> None:
+        for _ in range(count):
+            key = f"k{len(self.keys)}"
+            self.keys.append(key)
+            for name in self.members:
+                if not self.down(name):
+                    self.submit(name, "reply", key, key)
+
+    async def check(self) -> None:
+        """Everything was done once, all hold the same, nobody was anybody's member who is none, none wrote."""
+        assert await self.until(self.converged, 30.0), self.states()
+        assert await self.until(lambda: not any(e.claims.open for e in self.live() if not e.follow), 30.0)
+        assert await self.until(self.converged, 30.0), self.states()
+        assert sorted(self.feed.keys()) == sorted(f"reply/{key}/#1" for key in self.keys)
+        assert [text for checker in SAFETY for text in checker(self)] == []
+        assert self.failures == []
+        self.check_apart()
+
+    def check_apart(self) -> None:
+        for engine in self.live():
+            assert not set(engine.membership.peers) & set(self.followers)
+            assert not set(engine.ledger.document.logs()) & set(self.followers)
+            if engine.follow:
+                assert engine.membership.settled is None
+                assert not engine.gossip.lines
+            assert len(engine.spread.views.active) <= CROWD_MAX + ACTIVE_MAX
+
+    def states(self) -> list[Any]:
+        return [(e.me.name, e.ledger.document.entry_count, sorted(e.spread.views.active)) for e in self.live()]
+
+
+def run(scenario: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+    return simulate(lambda: scenario(*args))
+
+
+async def troubled(seed: int) -> None:
+    """Followers crash and come back, a member does, links are cut and lossy, while work goes on."""
+    flock = Flock(seed, 20)
+    await flock.form()
+    flock.network.loss = 0.05
+    for round_ in range(6):
+        flock.ask(3)
+        for name in flock.dice.sample(flock.followers, 4):
+            if flock.down(name):
+                flock.start(name)
+            else:
+                flock.kill(name)
+        lone = flock.dice.choice(flock.followers)
+        for other in flock.nodes:
+            if other != lone:
+                flock.cut(lone, other)
+                flock.cut(other, lone)
+        if round_ == 2:
+            flock.kill("c")
+        await asyncio.sleep(flock.dice.uniform(0.5, 2.0))
+        for other in flock.nodes:
+            if other != lone:
+                flock.uncut(lone, other)
+                flock.uncut(other, lone)
+        if round_ == 3:
+            flock.start("c")
+    flock.network.loss = 0.0
+    for name in flock.followers:
+        if flock.down(name):
+            flock.start(name)
+    flock.ask(3)
+    assert await flock.until(flock.linked, 40.0)
+    await flock.check()
+
+
+def test_after_all_faults_followers_hold_what_members_hold() -> None:
+    run(troubled, 1)
+
+
+def test_a_follower_that_is_taken_for_a_member_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that hands the link of a follower to the receiver for members."""
+    monkeypatch.setattr(actonce.front, "_follows", lambda peer: False)
+
+    async def scenario() -> None:
+        flock = Flock(1, 2)
+        for name in (*MEMBERS, "f000"):
+            flock.start(name, new=name == "a")
+        await asyncio.sleep(3.0)
+        flock.check_apart()
+
+    with pytest.raises(AssertionError):
+        run(scenario)
+
+
+def test_nobody_waits_for_followers() -> None:
+    """All of them stand still, with links that stay up: work goes on as if they were not there."""
+
+    async def scenario() -> None:
+        flock = Flock(2, 6)
+        await flock.form()
+        for name in flock.followers:
+            flock.pause(name)
+        began = flock.loop.time()
+        flock.ask(10)
+        assert await flock.until(lambda: len(flock.feed.posts) == 10, 1.0)
+        assert flock.loop.time() - began < 0.3
+        for name in flock.followers:
+            flock.resume(name)
+        await flock.check()
+
+    run(scenario)
+
+
+def test_what_only_a_dead_member_had_comes_back_by_a_follower() -> None:
+    async def scenario() -> None:
+        flock = Flock(3, 4)
+        await flock.form()
+        for other in ("b", "c"):
+            flock.cut("a", other)
+            flock.cut(other, "a")
+        for name in flock.followers:  # linked with a only
+            for other in ("b", "c"):
+                flock.cut(name, other)
+                flock.cut(other, name)
+        flock.submit("a", "reply", "last words", "last")
+        follower = flock.engine("f000")
+        assert await flock.until(lambda: "reply/last" in follower.ledger.state.tasks, 40.0)
+        flock.kill("a")
+        for other in ("b", "c"):
+            flock.network.held.pop(("a", other), None)  # nothing of it arrives any more
+        for source, target in sorted(flock.network.cuts):
+            flock.uncut(source, target)
+        assert await flock.until(lambda: "reply/last" in flock.engine("b").ledger.state.tasks, 60.0)
+
+    run(scenario)
+
+
+def test_a_follower_takes_nothing_in_and_says_who_does() -> None:
+    async def scenario() -> None:
+        flock = Flock(4, 1)
+        await flock.form()
+        engine = flock.engine("f000")
+        replies: list[Any] = []
+        for call in (
+            lambda: engine.inbox.submit("reply", pack_payload("it", 1), "k", replies.append),
+            lambda: engine.control.order(Target(None, None), "pause", "", replies.append),
+        ):
+            with pytest.raises(NotAMember, match=r"ask a member: .*(a at a|b at b|c at c)"):
+                call()
+        assert replies == []
+        before = engine.ledger.next_clock
+        await asyncio.sleep(5.0)
+        assert engine.ledger.next_clock == before == 0
+
+    run(scenario)
+
+
+def test_what_followers_cost_a_member_does_not_depend_on_their_number() -> None:
+    async def scenario(count: int) -> int:
+        flock = Flock(5, count, members=("a",))
+        await flock.form()
+        await asyncio.sleep(5.0)
+        flock.engine("a").spread.counts.clear()
+        for _ in range(5):
+            flock.ask()
+            await asyncio.sleep(0.5)
+        assert len(flock.engine("a").spread.views.active) <= ACTIVE_MAX
+        return flock.engine("a").spread.counts["frames_sent"]
+
+    few, many = run(scenario, 8), run(scenario, 24)
+    assert many < 1.5 * few
+
+
+def test_a_follower_restarts_from_its_journal_and_may_become_a_member() -> None:
+    async def scenario() -> None:
+        flock = Flock(6, 2)
+        await flock.form()
+        flock.ask(5)
+        await flock.check()
+        flock.kill("f000")
+        flock.start("f000")
+        assert flock.engine("f000").ledger.document.entry_count > 0
+        flock.ask(2)
+        await flock.check()
+        flock.kill("f000")
+        flock.nodes["f000"].follow = False
+        engine = flock.start("f000")
+        assert await flock.until(lambda: engine.membership.act_until() > engine.world.now(), 20.0)
+        flock.kill("f000")
+        flock.nodes["f000"].follow = True
+        with pytest.raises(ConfigError, match="own"):
+            flock.start("f000")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("frame", [b"\xff", b"", encode(Ack(1)), encode(Heartbeat(1.0, 1.0, 1, bytes(16), {}))])
+def test_what_a_follower_must_not_say_ends_its_link_and_nothing_else(frame: bytes) -> None:
+    async def scenario() -> None:
+        flock = Flock(7, 1, members=("a",))
+        await flock.form()
+        flock.engine("f000").spread.lines["a"].link.send(frame)
+        assert await flock.until(lambda: flock.engine("a").spread.counts["refused"] == 1, 1.0)
+        assert await flock.until(flock.linked, 20.0)
+        flock.ask()
+        await flock.check()
+
+    run(scenario)
+
+
+def test_what_is_for_followers_is_refused_between_members() -> None:
+    async def scenario() -> None:
+        flock = Flock(8, 0)
+        await flock.form()
+        flock.engine("a").gossip.lines["b"].link.send(encode(Prune()))
+        assert await flock.until(lambda: flock.engine("b").gossip.counts["refused"] == 1, 1.0)
+
+    run(scenario)
+
+
+def test_updates_that_a_full_queue_drops_come_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        flock = Flock(9, 8)
+        await flock.form()
+        send = Line.send_frames
+        dropped = 0
+
+        def lossy(line: Line, parts: list[bytes]) -> bool:
+            nonlocal dropped
+            if parts[0].startswith(encode(Push(b""))[:2]) and "f" in line.name and flock.dice.random() < 0.3:
+                dropped += 1
+                return False
+            return send(line, parts)
+
+        monkeypatch.setattr(Line, "send_frames", lossy)
+        for _ in range(10):
+            flock.ask()
+            await asyncio.sleep(0.3)
+        assert dropped > 3
+        await flock.check()
+
+    run(scenario)
+
+
+def test_a_write_on_a_follower_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "check_writes", lambda self: None)
+    with pytest.raises(BaseException, match="DID NOT RAISE"):
+        test_a_follower_takes_nothing_in_and_says_who_does()
