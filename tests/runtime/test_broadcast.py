@@ -66,7 +66,7 @@ class Driver:
         return []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(events)
 def test_whatever_comes_only_neighbours_are_spoken_to(happened: list[tuple[Any, ...]]) -> None:
     driver = Driver()
@@ -76,7 +76,7 @@ def test_whatever_comes_only_neighbours_are_spoken_to(happened: list[tuple[Any, 
         assert len(acts) <= 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(events, st.dictionaries(st.integers(1, 4), st.integers(10, 19), min_size=1))
 def test_what_a_neighbour_has_is_asked_for_in_bounded_time(
     happened: list[tuple[Any, ...]], clocks: dict[int, int]

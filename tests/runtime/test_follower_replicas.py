@@ -11,8 +11,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from actonce import Agent, Context, Replica
+from actonce import Agent, Context, Replica, follower_report
+from actonce.engine import Engine
 from actonce.errors import ConfigError, NotAMember
+from actonce.follower_report import MESH_MAX
+from actonce.ownership import Member
 from actonce.settings import LAN
 
 pytestmark = pytest.mark.anyio
@@ -120,3 +123,19 @@ async def test_a_follower_with_another_secret_says_so(tmp_path: Path) -> None:
         denials = await follower.inspect(lambda engine: dict(engine.views.denials))
         assert "secret" in denials[member.address]
         assert await follower.inspect(lambda engine: not engine.spread.in_touch)
+
+
+async def test_a_mesh_beyond_its_sensible_size_says_so(tmp_path: Path) -> None:
+    def crowded(engine: Engine) -> list[str]:
+        view = engine.membership.view
+        try:
+            others = {Member(f"m{index}", 1) for index in range(MESH_MAX)}
+            engine.membership.view = dataclasses.replace(view, members=view.members | others)
+            return follower_report.degraded(engine)
+        finally:
+            engine.membership.view = view
+
+    async with replica(tmp_path, "a", new=True) as member:
+        await member.settled()
+        assert await member.inspect(follower_report.degraded) == []
+        assert "run with --follow" in (await member.inspect(crowded))[0]

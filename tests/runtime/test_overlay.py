@@ -118,7 +118,7 @@ class Watch:
             assert not self.dialed
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(events, st.booleans(), st.integers(0, 2**31 - 1))
 def test_whatever_comes_the_views_stay_within_bounds(
     happened: list[tuple[Any, ...]], member: bool, seed: int
