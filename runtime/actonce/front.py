@@ -36,13 +36,8 @@ class Front:
 
     def accept(self, peer: Identity, dialed: bool) -> str | None:
         """As `Receiver.accept`."""
-        if not self.follow and _follows(peer):
-            return self._spread.accept(peer, dialed)
-        if not self.follow and peer.name in self._spread.lines:
-            about, known = _about(peer), self._spread.lines[peer.name].about
-            if about is not None and not about.follows(known):
-                return f"name taken: a follower is called {peer.name!r}"
-        return (self._spread if self.follow else self._mesh).accept(peer, dialed)
+        # A member comes before a follower that has its name by mistake.
+        return (self._spread if self.follow or _follows(peer) else self._mesh).accept(peer, dialed)
 
     def link_up(self, link: Link) -> None:
         """As `Receiver.link_up`."""
@@ -69,13 +64,8 @@ class Front:
         (self._spread if self.follow else self._mesh).dial_failed(address, reach, reason)
 
 
-def _about(peer: Identity) -> About | None:
-    try:
-        return About.decode(peer.about)
-    except MessageInvalid:
-        return None
-
-
 def _follows(peer: Identity) -> bool:
-    about = _about(peer)
-    return about is not None and about.follows_only
+    try:
+        return About.decode(peer.about).follows_only
+    except MessageInvalid:
+        return False

@@ -55,7 +55,8 @@ SWAP_BEATS = 8
 SILENT_BEATS = 5
 """A neighbour without a word for so long is given up."""
 LOST_BEATS = 15
-"""Who had no word of a member for so long dials one; each link on the way adds up to a beat to a word's age."""
+"""Who had no word of a member for so long dials one, as does who has no neighbour left. Each link on the way adds up to
+a beat to a word's age."""
 DIAL_BEATS = 5
 """An attempt to dial is given up after so many."""
 WAIT_BEATS_MAX = 32
@@ -294,7 +295,7 @@ class Overlay:
         return steps
 
     def _seek(self, now: float) -> list[Step]:
-        lost = self.age_s(now) > LOST_BEATS * self._beat_s
+        lost = not self.active or self.age_s(now) > LOST_BEATS * self._beat_s
         if not lost:
             self._home_beats, self._home_until = 1, 0
         elif self._beats >= self._home_until:

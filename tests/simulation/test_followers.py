@@ -20,7 +20,8 @@ from actonce.overlay import ACTIVE_MAX, CROWD_MAX
 from actonce.overlay_messages import Prune
 from actonce.settings import LAN
 from actonce.sim.checkers import SAFETY
-from actonce.sim.cluster import Cluster, Feed, FeedSink, simulate
+from actonce.sim.cluster import Cluster, Feed, FeedSink, Node, simulate
+from actonce.sim.disk import Disk
 from actonce.sim.world import SimWorld
 from actonce.standing import Target
 
@@ -265,6 +266,40 @@ def test_a_follower_restarts_from_its_journal_and_may_become_a_member() -> None:
         flock.nodes["f000"].follow = True
         with pytest.raises(ConfigError, match="own"):
             flock.start("f000")
+
+    run(scenario)
+
+
+def test_a_member_comes_before_a_follower_that_has_its_name() -> None:
+    async def scenario() -> None:
+        flock = Flock(10, 1, members=("a", "b"))
+        flock.start("a", new=True)
+        flock.nodes["b"].follow = True
+        flock.start("b")
+        assert await flock.until(lambda: "b" in flock.engine("a").spread.lines, 5.0)
+        imposter, flock.nodes["b"] = flock.nodes["b"], Node("b", Disk(random.Random(1)))
+        flock.start("b")  # another process, on another journal
+        both = lambda: len(flock.engine("a").membership.view.members) == 2  # noqa: E731
+        assert await flock.until(both, 10.0)
+        assert "b" not in flock.engine("a").spread.lines
+        assert imposter.engine is not None
+        assert await flock.until(lambda: bool(flock.failures), 10.0)
+        assert "another live replica is called 'b'" in flock.failures[0]
+
+    run(scenario)
+
+
+def test_who_joins_at_a_follower_is_told_to_join_a_member() -> None:
+    async def scenario() -> None:
+        flock = Flock(11, 1, members=("a", "b"))
+        flock.start("a", new=True)
+        flock.start("f000")
+        assert await flock.until(flock.linked, 10.0)
+        flock.kill("a")
+        engine = flock.start("b")
+        engine.front.join(["f000"])
+        assert await flock.until(lambda: "f000" in engine.views.denials, 5.0)
+        assert engine.views.denials["f000"] == "a follower: join a member instead"
 
     run(scenario)
 
