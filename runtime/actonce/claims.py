@@ -57,8 +57,9 @@ class Claims:
         self.open: dict[str, None] = {}
         """Tasks without an outcome, in the order in which they came."""
         self._ready = Readiness(world, self.changed)
-        self._held: list[str] = []
-        """Ready, but for other tasks of its sort that must end first."""
+        self._apart: dict[str, None] = {}
+        """Ready, but for other tasks of its sort that run here: see `poison`. Looked at again once that has changed."""
+        self._apart_from: object = None
         self._barred: dict[str, dict[str, None]] = {}
         """Kind -> ready tasks for which its guard cannot be asked now, or that may not begin, by order."""
         self._granted: dict[str, tuple[int, int]] = {}
@@ -78,6 +79,16 @@ class Claims:
             state = tasks.get(key)
             if state is not None:
                 self._look(key, state)
+            elif self._apart:
+                self._brought_on(key)
+
+    def _brought_on(self, key: str) -> None:
+        """A step or an effect of a task came: it may show that the death of its last claimant was no fault of it."""
+        state = self._ledger.state
+        effect = state.effects.get(key)
+        about = effect.intent if effect is not None else state.steps.get(key)
+        if about is not None and about.task in self._apart:
+            self._apart_from = None
 
     def _look(self, task: str, state: TaskState) -> None:
         if self._executor.has(task) and not self._executor.holds(task, state):
@@ -190,14 +201,28 @@ class Claims:
             return
         if self._standing.stands_by:
             self._stand_by()
-        held, self._held = self._held, []
-        self.changed(held)
+        apart, self._apart = self._apart, {}
+        due = self._apart_is_due(apart)
+        if due:
+            self.changed(apart)
         for kind in [kind for kind in self._barred if self._may_take(kind)]:
             self.changed(self._barred.pop(kind))
         for task in list(self._granted):
             if self._may_start(task):
                 self._executor.start(task, *self._granted.pop(task))
         self._take_ready()
+        if not due:
+            self._apart |= {task: None for task in apart if task not in self._apart}
+
+    def _apart_is_due(self, apart: Mapping[str, None]) -> bool:
+        """Whether anything that `Executor.must_wait` looks at has changed since the last look, but for these tasks
+        themselves: when entries about one of them come, it is looked at anyway."""
+        before, self._apart_from = self._apart_from, None
+        if apart:
+            room = not self._standing.stands_by and self._executor.free - self._guards.asking() > 0
+            members, deaths = self._membership.version, len(self._membership.proved)
+            self._apart_from = (self._executor.company(), room, members, deaths)
+        return self._apart_from is None or before != self._apart_from
 
     def _take_ready(self) -> None:
         """By priority and age; what cannot be taken now keeps its place."""
@@ -290,7 +315,7 @@ class Claims:
     def _claim(self, task: str, kind: str) -> None:
         state = self._ledger.state.tasks[task]
         if self._executor.must_wait(state):
-            self._held.append(task)
+            self._apart[task] = None
         elif not self._waits(task, state):
             epoch = self._write(task, state, None)
             if epoch is not None:

@@ -32,6 +32,11 @@ def degraded(engine: Engine) -> list[str]:
         if version is None:
             kinds = ", ".join(guarded)
             facts.append(f"no roster is known, so tasks of {kinds} wait: start the replicas with --roster NAME,...")
+    if absent := never_seen(engine):
+        facts.append(
+            f"never seen: {', '.join(absent)}, named by --roster: start {'it' if len(absent) == 1 else 'them'}, or, if "
+            f"that is a mistake, start {engine.me.name} without {'it' if len(absent) == 1 else 'them'} in --roster"
+        )
     if version is None:
         return facts
     others = sorted(member.name for member in engine.membership.view.members if member.name not in version.names)
@@ -55,6 +60,17 @@ def degraded(engine: Engine) -> list[str]:
     return facts
 
 
+def never_seen(engine: Engine) -> list[str]:
+    """Names of `--roster` of which nobody has ever read anything, and that were never in any roster: typing errors, or
+    replicas that were never started. Empty until this replica has settled: it may not have read who was there."""
+    if engine.membership.settled is None:
+        return []
+    steps = (step for state in engine.ledger.state.rosters.values() for step in state.steps)
+    voted = {name for step in steps for name, _ in step.voters}
+    seen = {engine.me.name, *engine.membership.peers, *engine.ledger.document.logs(), *voted}
+    return sorted(set(engine.electorate.declared) - seen)
+
+
 def _guarded(engine: Engine) -> list[str]:
     return sorted(kind for kind, spec in engine.agent.tasks.items() if spec.guard == "majority")
 
@@ -73,7 +89,8 @@ def roster_facts(engine: Engine) -> dict[str, Any]:
     electorate = engine.electorate
     version = electorate.version
     if version is None:
-        return {"version": None, "voters": [], "in_reach": 0, "majority": None, "votes": False}
+        nobody: dict[str, Any] = {"version": None, "voters": [], "in_reach": 0, "majority": None, "votes": False}
+        return nobody | {"never_seen": never_seen(engine)}
     reach = electorate.in_reach()
     rows = [
         {"name": voter[0], "in_reach": voter in reach, "journal": voter[1][:8], "self": voter == electorate.me}
@@ -85,6 +102,7 @@ def roster_facts(engine: Engine) -> dict[str, Any]:
         "in_reach": len(reach),
         "majority": version.majority,
         "votes": electorate.votes,
+        "never_seen": never_seen(engine),
     }
 
 

@@ -213,7 +213,8 @@ class Electorate:
         """Let the replica of this name vote no longer. As `add`."""
         version = self._changeable()
         if name not in version.names:
-            raise RosterRefused(f"{name} does not vote; voters are: {', '.join(version.names)}")
+            cure = "; to wait for it no longer, start the replicas without it in --roster" * (name in self.declared)
+            raise RosterRefused(f"{name} does not vote; voters are: {', '.join(version.names)}{cure}")
         if len(version.voters) == 1:
             raise RosterRefused(f"{name} is the last voter: add another one first")
         rest = tuple(voter for voter in version.voters if voter[0] != name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from actonce.agent import Agent, TaskSpec
 from actonce.guards import Guards
 from actonce.ledger import Ledger
 from actonce.ownership import Member
-from actonce.poison import DEATHS_MAX, Poison, must_be_apart
+from actonce.poison import APART_S, DEATHS_MAX, Poison, must_be_apart
 from actonce.readiness import failed_before
 from actonce.running import Run
 from actonce.settings import Settings
@@ -131,10 +131,20 @@ class Executor:
 
     def must_wait(self, state: TaskState) -> bool:
         """Whether this task, which saw a process die, may not begin beside another one of its sort."""
-        tasks, now = self._ledger.state.tasks, self._world.now()
-        running = [(tasks[task].deaths, now - run.claimed_at) for task, run in self.running.items()]
         mine = self._poison.deaths(state)
-        return any(must_be_apart(mine, deaths, age_s) for deaths, age_s in running)
+        return mine > 0 and any(must_be_apart(mine, deaths, age_s) for deaths, age_s in self._deadly())
+
+    def company(self) -> frozenset[tuple[int, bool]]:
+        """All that `must_wait` looks at among the tasks that run here: as long as it stays the same, so does the answer
+        for a task of which nothing new is known."""
+        return frozenset((deaths, age_s < APART_S) for deaths, age_s in self._deadly())
+
+    def _deadly(self) -> Iterator[tuple[int, float]]:
+        """Of each task that runs here and saw processes die: how many, and for how long it has run."""
+        tasks, now = self._ledger.state.tasks, self._world.now()
+        for task, run in self.running.items():
+            if deaths := tasks[task].deaths:
+                yield deaths, now - run.claimed_at
 
     def cancel(self, task: str) -> None:
         """Somebody called off what we run: none of its effects leaves from now on."""

@@ -19,7 +19,7 @@ from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View, in_play, required
 from actonce.peers import About, Peer
 from actonce.settings import Settings
-from actonce.settling import Settled, Waited, may_have_acted_alone, newcomers, try_settle
+from actonce.settling import Settled, Waited, may_have_acted_alone, try_settle
 
 HEARD_NUMBER_MAX = 2**48
 """A faulty peer that announces a higher number must not drive ours beyond what others accept."""
@@ -57,7 +57,6 @@ class Membership:
         self._last, self._new = last, new
         self._on_view, self._on_unsettled, self._note = on_view, on_unsettled, note
         self._started = self._ticked = now
-        self._changed_at = now
         self._active = 0.0
         self._missed = 0.0
         self._removed: set[Member] = set()
@@ -83,7 +82,10 @@ class Membership:
             if peer is not None:
                 same = peer.about is not None and about.follows(peer.about)
                 self.died(peer.member, "it was restarted", proved=same)
-            peer = self.peers[name] = Peer(member)
+            before, peer = peer, Peer(member, about)
+            self.peers[name] = peer
+            if before is not None:
+                peer.come_after(before)
         peer.about = about
         self._in_play = None
         self.version += 1
@@ -285,8 +287,6 @@ class Membership:
                 return
             self._note(f"settled: {self.settled.value}")
             self._adopt()
-        if new := newcomers(self.view.members, self.peers, self._changed_at):
-            self._change(self.view.members - new, self.view.lingering)
         joining = {peer.member for peer in self.peers.values() if self._admissible(peer, now)}
         if joining - self.view.members:
             for member in sorted(joining - self.view.members):
@@ -305,13 +305,14 @@ class Membership:
         """First view after settling: us, and whoever the settled peers hold to be live, reachable from here or not.
 
         Without a settled peer: us and whoever we are linked with. They may settle this moment too; that they are in
-        our view makes us wait for their promise, and them for ours.
+        our view makes us wait for their promise, and them for ours. One without a view on its disk will not settle
+        but on the word of one that may act, which then admits it: nobody has to wait for what it never knew.
         """
         members = {self.me}
         for peer in self.peers.values():
             if peer.linked and peer.settled and peer.view is not None:
                 members |= {m for m in peer.view.members | peer.view.lingering if m.name != self.me.name}
-            elif peer.linked and self.settled is not Settled.PEER:
+            elif peer.linked and self.settled is not Settled.PEER and not peer.never_settled:
                 members.add(peer.member)
         current = {member for member in members - self._dead if member == self.me or self._know(member)}
         for member in current - {self.me}:
@@ -334,7 +335,7 @@ class Membership:
             if peer is not None and peer.member == member and not peer.leaving:
                 peer.gone_at = self._ticked
         self.view = View(max([self.view.number, *heard_of]) + 1, members, lingering)
-        self._in_play, self._changed_at = None, self._ticked
+        self._in_play = None
         self.version += 1
         self._on_view(self.view)
 

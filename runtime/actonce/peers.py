@@ -75,6 +75,9 @@ class About:
         raise MessageInvalid("the peer speaks another protocol, or another version of this one")
 
 
+EARLIER_MAX = 8
+
+
 @dataclass(slots=True)
 class Peer:
     """Mutable record of one incarnation of one other replica. All times are seconds on our own clock."""
@@ -82,6 +85,8 @@ class Peer:
     member: Member
     about: About | None = None
     """None while it is known only from somebody's view."""
+    earlier: tuple[Member, ...] = ()
+    """The latest of its name that we met before it, with the same journal."""
     linked: bool = False
     heard: float = 0.0
     """Our *active* time (see `Membership.tick`) at its last frame."""
@@ -193,6 +198,20 @@ class Peer:
         self.their_sent = -math.inf
         self.behind.clear()
         self.behind_since = math.inf
+
+    def come_after(self, other: Peer) -> None:
+        """We met `other` of its name before it. An undamaged journal remembers what that one had on disk."""
+        if self.about is not None and other.about is not None and self.about.journal == other.about.journal:
+            self.earlier = (*other.earlier, other.member)[-EARLIER_MAX:]
+
+    def speaks_for(self, members: frozenset[Member]) -> bool:
+        """Whether it knows what those of `members` that bear its name knew, if they ever acted.
+
+        Without a view it has no memory: its disk is new, or was damaged. Unless it is that very process, or has that
+        one's journal: who has acted had a view on disk.
+        """
+        same = {member for member in members if member.name == self.member.name}
+        return not self.never_settled or (bool(same) and same <= {self.member, *self.earlier})
 
     @property
     def never_settled(self) -> bool:

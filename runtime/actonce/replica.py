@@ -26,6 +26,7 @@ from actonce.asking import ask, wait
 from actonce.control import Ordered
 from actonce.control_report import CONFIRM_S, unconfirmed
 from actonce.desk import Desk
+from actonce.edge.closing import close_sinks, open_sinks
 from actonce.edge.hands import ThreadHands
 from actonce.edge.thread import EngineThread, Setup
 from actonce.engine import Engine
@@ -175,13 +176,14 @@ class Replica:
                 self._thread.stop()
                 await anyio.to_thread.run_sync(self._thread.join)
             raise
+        open_sinks(self._setup.agent.sinks)
         self._body.__enter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Leave: no new work, wait for running handlers up to `drain_s`, say goodbye, close the journal.
+        """Leave: no new work, wait for running handlers up to `drain_s`, say goodbye, close the journal and the sinks.
 
         Raises:
             ActonceError: the replica failed on its own while the body ran, which was cancelled for it.
@@ -194,6 +196,7 @@ class Replica:
             self._thread.stop()
             await anyio.to_thread.run_sync(self._thread.join)
             await self._hands.close()
+            await close_sinks(self._setup.agent.sinks)
             self._ended = True
             for question in list(self._unanswered):
                 question.set_exception(ReplicaFailed("the replica ended before it could answer"))

@@ -44,14 +44,14 @@ def try_settle(
     Of settled peers only those count that *vouch*: one that settled on a third one's word, and has not been admitted
     by it, does not know what that one did meanwhile; and two such could settle on each other's word.
 
-    And who comes without a view has no memory: its disk is new, or was damaged. What the replica of its name knew that
-    was in our last view, it cannot tell, unless it is that very process, which never acted.
+    And who comes without a view may not count for the process of its name that was in our last view: see
+    `Peer.speaks_for`.
     """
     known = last.members | last.lingering if last is not None else frozenset()
     synced = {
         peer.member.name: peer
         for peer in peers
-        if peer.linked and peer.view and peer.contact >= since and (peer.member in known or not peer.never_settled)
+        if peer.linked and peer.view and peer.contact >= since and peer.speaks_for(known)
     }
     if any(peer.vouches for peer in synced.values()):
         return Settled.PEER
@@ -64,21 +64,6 @@ def try_settle(
     if reunion - {me} <= synced.keys() and (synced or waited is not Waited.NOT):
         return Settled.REUNION
     return Settled.ALONE if waited is Waited.ENOUGH else None
-
-
-def newcomers(members: frozenset[Member], peers: Mapping[str, Peer], since: float) -> frozenset[Member]:
-    """Members that said after `since` that they have never settled on their journal.
-
-    They wait for the word of one that may act; were it to wait for their promise, all would wait for ever. (A replica
-    that settles by reunion takes whoever is linked into its first view: it might settle in the same moment.) Since they
-    said so after they came into our view, nobody had admitted them by then, whoever else's view they are in.
-    """
-    found = set()
-    for member in members:
-        peer = peers.get(member.name)
-        if peer is not None and peer.never_settled and peer.member == member and peer.contact > since:
-            found.add(member)
-    return frozenset(found)
 
 
 def may_have_acted_alone(

@@ -60,7 +60,10 @@ class Sink(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections. No publish or lookup follows."""
+        """Let go of connections. Called when the last replica of this program that uses the sink has ended, on its
+        event loop; all sinks together have five seconds, and an error is only reported. No publish or lookup follows,
+        unless such a replica is started again.
+        """
         ...
 
 

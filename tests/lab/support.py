@@ -64,3 +64,8 @@ async def until(found: Callable[[], Any], limit_s: float) -> None:
     while not found():
         assert time.monotonic() < deadline, f"not within {limit_s:g} s"
         await asyncio.sleep(0.01)
+
+
+def wait_until(found: Callable[[], Any], limit_s: float) -> None:
+    """The same where no event loop runs. Asking without a pause would take the processor from those that are asked."""
+    asyncio.run(until(found, limit_s))

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner, Result
+from tests.lab.support import wait_until
 
 from actonce.cli.main import commands
 from actonce.edge.journal import open_journal
@@ -221,9 +222,15 @@ def status(at: str) -> dict[str, Any]:
 
 def until_equal(*addresses: str) -> str:
     """The digest that all of them come to have."""
-    while len(digests := {status(at)["document"]["digest"] for at in addresses}) > 1:
-        pass
-    return str(digests.pop())
+    digests: set[str] = set()
+
+    def equal() -> bool:
+        digests.clear()
+        digests.update(status(at)["document"]["digest"] for at in addresses)
+        return len(digests) == 1
+
+    wait_until(equal, WAIT_S)
+    return digests.pop()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 from click.testing import CliRunner
+from tests.lab.support import wait_until
 
 from actonce.cli.main import commands
 
@@ -62,8 +63,8 @@ def test_stop_now_resume_and_who_comes_back(tmp_path: Path) -> None:
         at = started(a)
         with replica_of(tmp_path, "b", "--join", at) as b:
             beside = started(b)
-            while not all(len(ask(one, "/status")["view"]["members"]) == 2 for one in (at, beside)):
-                pass
+            both = (at, beside)
+            wait_until(lambda: all(len(ask(one, "/status")["view"]["members"]) == 2 for one in both), WAIT_S)
             for number in range(TASKS):
                 actonce("submit", "talks", str(POSTS), "--key", f"k{number}", "--at", at)
             pids = {str(a.process.pid), str(b.process.pid)}
@@ -91,11 +92,9 @@ def test_stop_now_resume_and_who_comes_back(tmp_path: Path) -> None:
                 again.process.send_signal(signal.SIGCONT)
                 assert refused.exit_code == 1
                 assert "not confirmed within 0.3 s by b (" in refused.output
-                while ask(at, "/control")[0]["missing"]:
-                    pass
+                wait_until(lambda: not ask(at, "/control")[0]["missing"], WAIT_S)
                 actonce("resume", "--at", back)
-                while ask(at, "/status")["tasks"]["done"] < TASKS:
-                    pass
+                wait_until(lambda: ask(at, "/status")["tasks"]["done"] == TASKS, WAIT_S)
     keys = [line.split()[0] for line in posts(tmp_path)]
     doubts = TASKS  # an effect that was under way when its process was killed may be missing, by the rule of the task
     assert len(set(keys)) == len(keys)

@@ -133,6 +133,36 @@ def test_a_minority_says_so_and_waits() -> None:
     run(scenario)
 
 
+def test_a_declared_name_that_was_never_seen_is_named() -> None:
+    """One that was there once is not, whether or not it is there now; and nobody who has not settled can tell."""
+
+    async def scenario() -> None:
+        lab = Lab(payer(), "abc")
+        lab.roster = ("a", "b", "c", "typo")
+        a = lab.start("a", new=True)
+        lab.start("b")
+        await lab.sure(lambda: names(lab, "b") == "ab")
+        [said] = [fact for fact in reporting.degraded(a) if fact.startswith("never seen")]
+        assert said.startswith("never seen: c, typo, named by --roster: start them, or, if that is a mistake, start a")
+        assert reporting.status(a)["roster"]["never_seen"] == ["c", "typo"]
+        lab.start("c")
+        await lab.sure(lambda: names(lab) == names(lab, "b") == "abc")
+        assert election_report.roster_facts(a)["never_seen"] == ["typo"]
+        lab.kill("c")
+        lab.kill("a")
+        a = lab.start("a")
+        assert not election_report.never_seen(a), "it has not read yet who was there"
+        await lab.sure(lambda: a.membership.settled is not None)
+        assert "c" not in a.membership.peers or not a.membership.peers["c"].linked
+        assert election_report.never_seen(a) == ["typo"], "c is known by what it wrote"
+        assert any("never seen: typo, named by --roster: start it, or" in fact for fact in reporting.degraded(a))
+        await lab.sure(lambda: a.electorate.has_majority)
+        with pytest.raises(RosterRefused, match=r"typo does not vote; .* without it in --roster"):
+            await change(lab, "remove", "typo")
+
+    run(scenario)
+
+
 def test_explain_names_the_votes() -> None:
     async def scenario() -> None:
         lab = await lab_of("abc", "abc")

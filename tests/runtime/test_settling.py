@@ -4,8 +4,9 @@ import pytest
 
 from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View
-from actonce.peers import Peer
+from actonce.peers import About, Peer
 from actonce.settling import Settled, Waited, try_settle
+from actonce.world import ProcessId
 
 STARTED = 10.0
 
@@ -23,6 +24,10 @@ def peer(
     made.announce(Announce(said, settled, leaving=False))
     made.heartbeat(Heartbeat(1.0, answered, 1, bytes(16), {7: lacks} if lacks else {}), {}, 20.0)
     return made
+
+
+def about(journal: str) -> About:
+    return About("kevin", journal, 1, 1, {}, "", 1.0, ProcessId("host", 1, 1))
 
 
 def settle(last: View | None, *peers: Peer, new: bool = False, waited: Waited = Waited.NOT) -> Settled | None:
@@ -73,6 +78,23 @@ def test_a_reunion_needs_everybody_of_all_last_views() -> None:
     assert settle(view("a", "b"), of_more) is None, "the last view of b holds c, which we never met"
     assert settle(view("a", "b"), of_more, peer("c", view("c"))) is Settled.REUNION
     assert settle(view("a", "b"), peer("b", view("a", "b", lingering="c"))) is None
+
+
+def test_who_has_no_view_speaks_for_an_earlier_process_with_its_journal_only() -> None:
+    """One that never had a view on disk has never acted, nor has any before it with that journal."""
+    before = Peer(Member("b", 1), about("j1"))
+    for journal, found in (("j1", Settled.REUNION), ("j2", None)):
+        now = peer("b", view())
+        now.member, now.about = Member("b", 2), about(journal)
+        now.come_after(before)
+        assert now.never_settled
+        assert settle(view("a", "b"), now) is found
+        later = Peer(Member("b", 3), about(journal), linked=True, view=view(), contact=11.0)
+        later.come_after(now)
+        assert settle(view("a", "b"), later) is found
+    stranger = peer("b", view())
+    stranger.member = Member("b", 2)
+    assert settle(view("a", "b"), stranger) is None, "a process that we never met may have acted"
 
 
 def test_after_a_time_it_acts_as_after_a_partition() -> None:

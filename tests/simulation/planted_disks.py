@@ -60,6 +60,15 @@ def forgetful_counts(patch: Patch) -> None:
     patch.setattr(Peer, "never_settled", property(lambda self: False))
 
 
+def successors_all_speak(patch: Patch) -> None:
+    """A replica without memory counts for an earlier process of its name, though it has another journal."""
+
+    def come_after(self: Peer, other: Peer) -> None:
+        self.earlier = (*other.earlier, other.member)
+
+    patch.setattr(Peer, "come_after", come_after)
+
+
 def journal_id_kept(patch: Patch) -> None:
     """The repaired journal keeps the id of the damaged one."""
     recover = Disk._recover

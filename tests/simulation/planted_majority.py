@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from actonce import roster
 from actonce.agent import Agent
 from actonce.claims import Claims
 from actonce.context import Context
@@ -170,6 +171,11 @@ def majority_of_the_reachable(patch: Patch) -> None:
     patch.setattr(Electorate, "tick", ticked)
 
 
+def begun_unread(patch: Patch) -> None:
+    """A handler starts as soon as its claim is decided, whatever the holder before may have intended."""
+    patch.setattr(Majority, "_has_read", lambda self, task, version, grants: True)
+
+
 def read_taken_for_kept(patch: Patch) -> None:
     """An intent counts as kept by a voter that has read it, though it may not be on that voter's disk."""
 
@@ -187,6 +193,12 @@ def read_taken_for_kept(patch: Patch) -> None:
 
 
 # The roster
+
+
+def closed_forgotten(patch: Patch) -> None:
+    """A voter that accepted the next roster goes on granting and vouching under the last one. Not found: see
+    `test_majority`."""
+    patch.setattr(roster, "closed", lambda rosters, version: frozenset())
 
 
 def journal_id_kept(patch: Patch) -> None:

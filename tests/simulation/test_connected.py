@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from actonce.sim.plan import Crash, Join, Leave, Pause, Plan, Suspend
+from actonce.sim.plan import Burst, Crash, Join, Leave, Pause, Plan, SlowDisk, Suspend
 
 from . import connected, planted
 from .mesh import run
@@ -67,6 +67,22 @@ FOUND: dict[str, tuple[range, Plan]] = {
         (
             *(Join(0.631, "c"), Crash(1.41, "a", 0.156), Crash(2.065, "b", 1.643), Pause(2.798, "c", 3.111)),
             *(Pause(3.361, "a", 0.109), Join(4.053, "d"), Crash(4.731, "b", 0.864)),
+        ),
+    ),
+    # b dies before it ever settled, and a, which had it in its view, waits for what nobody knows
+    "who never acted comes back": (
+        range(6182, 6183),
+        (
+            *(Leave(1.02, "a", 1.642), Join(1.556, "b"), Leave(2.411, "a", 0.992), Join(2.71, "b")),
+            *(Crash(3.798, "b", 0.843), Pause(4.137, "b", 0.121)),
+        ),
+    ),
+    # as before, and a restarts too: what it never saw settle must not be in a view on its disk
+    "who never acted was in no view": (
+        range(998, 999),
+        (
+            *(Leave(0.137, "a", 0.527), Join(1.354, "b"), Crash(1.983, "b", 0.953), SlowDisk(2.919, "a", 0.266, 4.531)),
+            *(Crash(3.254, "b", 1.72), Burst(3.963, 24), Burst(4.29, 20), Crash(4.657, "a", 2.265)),
         ),
     ),
 }

@@ -191,6 +191,29 @@ async def all_start_and_one_forgot() -> Mesh:
     return mesh
 
 
+async def one_slept_and_one_forgot() -> Mesh:
+    """a sleeps, out of reach; b does what it is asked and dies, its disk is lost. Back comes a b that does not know."""
+    mesh = Mesh(5, "ab")
+    await mesh.form()
+    mesh.pause("a")
+    mesh.network.cut({"a"}, {"b"})
+    mesh.network.drop("a", "b")
+    await asyncio.sleep(2 * (LAN.suspicion_s + LAN.grace_s))
+    mesh.ask("m", "b")
+    assert await mesh.until(lambda: bool(mesh.feed.posts), 5.0), mesh.story()
+    mesh.kill("b")
+    mesh.damage("b", "gone")
+    mesh.network.heal()
+    mesh.start("b")
+    mesh.resume("a")
+    mesh.ask("m")
+    await asyncio.sleep(LAN.start_alone_after_s / 2)
+    if len(mesh.feed.posts) > 1:
+        mesh.failures.append("acted on what may be forgotten")
+    assert await mesh.quiet(), mesh.story()
+    return mesh
+
+
 async def a_newcomer_at_a_cold_start() -> Mesh:
     """a and b die and start again, and in that moment c joins for the first time: nobody waits for c's promise, while c
     waits for their word."""
@@ -230,6 +253,7 @@ async def set_back_as_a_whole() -> Mesh:
 STORIES: tuple[Story, ...] = (
     forgot_who_joined,
     all_start_and_one_forgot,
+    one_slept_and_one_forgot,
     a_newcomer_at_a_cold_start,
     set_back_as_a_whole,
 )
@@ -248,6 +272,7 @@ def test_a_story_ends_well(story: Story) -> None:
         (planted_disks.started_as_empty, forgot_who_joined),
         (planted_disks.forgetful_counts, all_start_and_one_forgot),
         (planted_disks.forgetful_counts, a_newcomer_at_a_cold_start),
+        (planted_disks.successors_all_speak, one_slept_and_one_forgot),
     ],
     ids=lambda value: value.__name__,
 )

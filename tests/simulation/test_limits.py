@@ -95,12 +95,12 @@ def test_a_fault_is_found(
     limited.short_days(monkeypatch)
     for seed in range(RARE.get(name, 1), seeds + 1):
         made = scenario(mix=mix, **rest)
-        without = [text for text in run_seed(seed, made, agent).violations if "llm/" in text]
-        assert without == [], "the faulty code is that of the runtime itself"
         with pytest.MonkeyPatch.context() as patch:
             fault: Callable[[pytest.MonkeyPatch], None] = getattr(limited, name)
             fault(patch)
             found = run_seed(seed, made, agent).violations
         if any("llm/" in text for text in found):
+            without = [text for text in run_seed(seed, made, agent).violations if "llm/" in text]
+            assert without == [], "the faulty code is that of the runtime itself"
             return
     pytest.fail(f"{name} was not found in {seeds} seeds")

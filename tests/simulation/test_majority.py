@@ -3,13 +3,20 @@
 Most of these run with the ownership rules switched off (`planted_majority.ownership_off`): then any replica claims any
 task at any time, and what keeps two from acting is the guard alone. With them on, few of the faults would ever show.
 
-Two rules have no fault in the table, since no plan was found in which taking them out shows:
+One rule has no fault in the table, since taking it out shows nowhere: *closed voters* (`Electorate.closed`), of which
+`planted_majority.closed_forgotten` takes all four uses away. Why that is so, as far as an argument goes (a is the old
+holder, x a voter, "active" and "accept" are entries of x's log, which everybody reads in its order):
 
-- *Reading before a takeover* (`Majority._has_read`). An intent is written only under contact with a majority, dated by
-  what we have read, and a voter that drops the holder from its view voids that contact. What is left: a voter that
-  vouches for a holder outside its view, and loses it just while the taker is stopped.
-- *Closed voters* (`Electorate.closed`). Majorities of neighbouring rosters share a voter; it adopts n + 1 before it
-  accepts n + 2, and whoever it answers has read what it read. What is left: its `Kept`, which may outrun that news.
+- Whoever knows that x accepted n + 2 has read before that x is active in n + 1, hence adopted n + 1. So only voters
+  that accepted n + 1, not yet known to be decided, are ever closed; and all that a counts for its claim is under n.
+- *Under n + 1* any majority shares an x with the one that a counts on. x grants a's task under n + 1 to somebody else
+  only when it has read no heartbeat of a for a lease, so a's contact with x has ended; and what x kept or granted of
+  a's before, it knows.
+- *Under n + 2 and later* that x accepted n + 2 after it was active in n + 1. What it granted, kept or answered for a
+  came before a read that it was active, so before it accepted; whoever is active in n + 2 has read what x had read when
+  it accepted, and waits for a lease from its adoption before it grants anything over a.
+
+That is no proof, so the rule stays: it costs nothing. (Without `adoption_not_waited`'s rule the third step fails.)
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pytest
 
@@ -25,7 +33,20 @@ from actonce.settings import LAN
 from actonce.sim import run as sim_run
 from actonce.sim.disk_faults import Damage
 from actonce.sim.elections import Operation, is_linearizable
-from actonce.sim.plan import Burst, Crash, DropLink, Mix, OneWay, Partition, Plan, SlowDisk, Vote, Wipe, to_json
+from actonce.sim.plan import (
+    Burst,
+    Crash,
+    DropLink,
+    Mix,
+    OneWay,
+    Partition,
+    Plan,
+    SlowDisk,
+    SlowLink,
+    Vote,
+    Wipe,
+    to_json,
+)
 from actonce.sim.run import Scenario, run_seed
 
 from . import planted_majority
@@ -115,6 +136,15 @@ TWO_CHANGES = Hunt(
 """a works with b's vote, and loses b. In half a second the roster abc becomes acd; c and d have long not heard of a."""
 WIPED = Hunt(RESTART.scenario, (*TURN, *apart("bc", at=0.3, for_s=1.96), Wipe(2.25, "b", 0.05)))
 DAMAGED = Hunt(RESTART.scenario, (*TURN, *apart("bc", at=0.3, for_s=1.96), Damage(2.25, "b", "cut", 0.05)))
+OUT_OF_VIEW = Hunt(
+    replace(scenario(6.5, 2, (0.0, 0.0), replicas=(4, 4), voters=3), settings=replace(LAN, slots=64)),
+    (
+        *(SlowLink(0.2, "a", "d", 0.4, 8.0), Partition(0.3, ("a",), 2.2), Partition(2.9, ("a",), 2.2)),
+        *(Burst(5.11, 7), Crash(5.175, "a", 3.0)),
+    ),
+)
+"""a is back, and not yet in anybody's view, when it posts what d does not know of, and dies. So nobody's view changes,
+and d, who claims its tasks, is in contact with b and c from before."""
 DOUBLE = "needs a majority|after epoch|was decided for|never decided|write-once"
 FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
     # name, seeds within which it is found, where, what the checkers say
@@ -125,6 +155,7 @@ FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
     ("journal_ignored", 5, WIPED, DOUBLE),
     ("journal_id_kept", 5, DAMAGED, DOUBLE),
     ("read_taken_for_kept", 2, KEPT, DOUBLE),
+    ("begun_unread", 3, OUT_OF_VIEW, DOUBLE),
     ("adoption_not_waited", 1, TWO_CHANGES, DOUBLE),
     ("lease_ignored_at_gate", 3, CUT, DOUBLE),
     ("majority_of_the_reachable", 3, SIDES, DOUBLE),
@@ -148,23 +179,28 @@ def found(hunt: Hunt, seed: int, fault: str = "") -> list[str]:
     return [f"seed {seed}: {violation} (plan {to_json(outcome.plan)})" for violation in violations]
 
 
+@cache
+def found_without_a_fault(hunt: Hunt, seed: int) -> tuple[str, ...]:
+    return tuple(found(hunt, seed))
+
+
 @pytest.mark.parametrize("seed", range(1, 9))
 @pytest.mark.parametrize("hunt", [SIDES, ANYTHING, ROSTERS], ids=["sides", "anything", "rosters"])
 def test_once_and_all_done(hunt: Hunt, seed: int) -> None:
-    assert found(hunt, seed) == []
+    assert found_without_a_fault(hunt, seed) == ()
 
 
 @pytest.mark.parametrize("seed", range(1, 13))
 @pytest.mark.parametrize("hunt", [RESTLESS, RESTLESS_ROSTERS], ids=["restless", "rosters"])
 def test_once_whoever_claims(hunt: Hunt, seed: int) -> None:
-    assert found(hunt, seed) == []
+    assert found_without_a_fault(hunt, seed) == ()
 
 
 @pytest.mark.parametrize(("name", "seeds", "hunt", "says"), FAULTS, ids=[name for name, *_ in FAULTS])
 def test_a_fault_is_found(name: str, seeds: int, hunt: Hunt, says: str) -> None:
     for seed in range(1, seeds + 1):
-        assert found(hunt, seed) == [], "the faulty code is that of the runtime itself"
         if any(re.search(says, violation) for violation in found(hunt, seed, name)):
+            assert found_without_a_fault(hunt, seed) == (), "the faulty code is that of the runtime itself"
             return
     pytest.fail(f"{name} was not found in {seeds} seeds")
 

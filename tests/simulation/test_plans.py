@@ -28,7 +28,7 @@ SCENARIO = scenario(SECONDS, 30, (0.1, 1.5))
 SMALL = scenario(4.0, 50, (0.1, 1.0), connect_s=1.0, delay_s=(0.05, 0.2))
 NOT_HERE = {"Wipe", "Vote", "Damage", "Order"}
 """Drawn in `test_majority`, `test_disks`, `test_control`: two copies of a task do not survive the loss of two disks."""
-PAUSES_S = (1.9, 2.0, 2.2, 2.4, 2.6)
+PAUSE_S = 2.4
 """Just long enough to be given up."""
 
 thousandths = st.integers(min_value=0, max_value=1000).map(lambda value: value / 1000)
@@ -120,10 +120,9 @@ def test_what_is_no_plan_is_refused_with_a_sentence(text: str) -> None:
 
 def test_a_planted_fault_shrinks_to_a_small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Effects that pass a gate which is always open: pauses alone show it."""
-    at = st.sampled_from([1.0, 1.5, 2.0])
-    pauses: st.SearchStrategy[Fault] = st.builds(faults.Pause, at, names, st.sampled_from(PAUSES_S))
-    noise: st.SearchStrategy[Fault] = st.builds(faults.Burst, at, st.just(5))
-    some = st.lists(st.one_of(pauses, noise), max_size=4).map(in_order)
+    pauses: st.SearchStrategy[Fault] = st.builds(faults.Pause, st.just(1.0), names, st.just(PAUSE_S))
+    noise: st.SearchStrategy[Fault] = st.builds(faults.Burst, st.just(2.0), st.just(5))
+    some = st.lists(st.one_of(pauses, noise), max_size=2).map(in_order)  # so few that each is run once at most
 
     @cache
     def breaks(plan: Plan) -> bool:
@@ -133,9 +132,9 @@ def test_a_planted_fault_shrinks_to_a_small_plan(monkeypatch: pytest.MonkeyPatch
     smallest = find(
         some,
         breaks,
-        settings=settings(max_examples=40, derandomize=True, database=None, deadline=None),
+        settings=settings(max_examples=20, derandomize=True, database=None, deadline=None),
     )
     monkeypatch.undo()
     breaks.cache_clear()
-    assert {type(fault).__name__ for fault in smallest} == {"Pause"}, command(smallest, 1)
+    assert [type(fault).__name__ for fault in smallest] == ["Pause"], command(smallest, 1)
     assert not breaks(smallest), f"without the fault: {command(smallest, 1)}"

@@ -44,9 +44,11 @@ def remove(name: str, at: str, secret_file: Path | None, as_json: bool) -> None:
 def _show(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(facts)
-    elif facts["version"] is None:
-        print_lines(["no roster: start the replicas with --roster NAME,NAME,..."])
+        return
+    absent = [f"{name}  never seen: start it, or leave it out of --roster" for name in facts["never_seen"]]
+    if facts["version"] is None:
+        print_lines(["no roster: start the replicas with --roster NAME,NAME,...", *absent])
     else:
         head = f"roster {facts['version']}: {facts['in_reach']} of {len(facts['voters'])} voters in reach"
         rows = (f"{row['name']}  {'in reach' if row['in_reach'] else 'out of reach'}" for row in facts["voters"])
-        print_lines([f"{head}, {facts['majority']} are a majority", *rows])
+        print_lines([f"{head}, {facts['majority']} are a majority", *rows, *absent])

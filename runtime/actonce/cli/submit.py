@@ -79,7 +79,8 @@ def _parsed(payload: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise Failure(f"the payload is not JSON: {error}") from None
+        cure = """write it like '{"text": "hello"}', in single quotes"""
+        raise Failure(f"the payload is not JSON: {error}; {cure}") from None
 
 
 def _refuse_constant(name: str) -> None:
