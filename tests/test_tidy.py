@@ -34,7 +34,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
     ("envelopes", "journal", "messages", "overlay_messages", "recovery", "settings", "world"),
-    ("breaker", "broadcast", "complaints", "limits", "overlay", "reclaim"),
+    ("acquaintances", "breaker", "broadcast", "complaints", "limits", "overlay", "reclaim"),
     ("agent", "http_sink", "http_stream", "loading", "nostr_sink", "schedule", "sink_contract", "sinks", "sources"),
     ("matrix",),
     (

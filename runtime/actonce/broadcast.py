@@ -21,6 +21,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import islice
 
 from actonce.overlay_messages import CLAIMS_MAX
 
@@ -209,7 +210,8 @@ class Broadcast:
         for name, side in self.sides.items():
             if side.eager:
                 continue
-            fresh = {client: mine[client] for client in news if mine.get(client, 0) > side.told.get(client, 0)}
+            grown = (client for client in news if mine.get(client, 0) > side.told.get(client, 0))
+            fresh = {client: mine[client] for client in islice(grown, CLAIMS_MAX)}
             if fresh:
                 side.told.update(fresh)
                 said[name] = fresh

@@ -47,7 +47,7 @@ def facts(engine: Engine) -> Facts:
     return {
         "follows": engine.follow,
         "neighbours": sorted(views.active),
-        "known": len(views.passive),
+        "known": len(views.known.passive),
         "hops": views.hops(now) if engine.follow else None,
         "word_age_s": round(age_s, 3) if engine.follow and age_s != float("inf") else None,
         "eager": sorted(engine.spread.tree.eager),

@@ -27,12 +27,16 @@ class Front:
         """Names of those whose link belongs to `spread`."""
 
     def join(self, addresses: Iterable[str]) -> None:
-        """Find the mesh at these addresses. Once the transport has started."""
-        if self.follow:
-            self._spread.seed(addresses)
-            return
+        """Find the mesh at these addresses. Once the transport has started.
+
+        Raises:
+            TransportError: not an address, or one that may not be dialed without a secret.
+        """
         for address in addresses:
             self._world.transport.dial(address)
+            if self.follow:  # it picks one at a time: see `Overlay`
+                self._world.transport.undial(address)
+                self._spread.seed([address])
 
     def accept(self, peer: Identity, dialed: bool) -> str | None:
         """As `Receiver.accept`."""

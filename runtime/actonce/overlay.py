@@ -1,7 +1,7 @@
 """Whom a replica is linked with, where not everybody is linked with everybody: partial views. Pure.
 
 After HyParView (Leitao, Pereira, Rodrigues, DSN 2007). The *active* view are the neighbours: `ACTIVE_MAX` links that
-both sides use; the *passive* view are `PASSIVE_MAX` addresses to dial when a neighbour is lost. Who joins is taken in
+both sides use; the *passive* view are addresses to dial when one is lost (`acquaintances`). Who joins is taken in
 by whomever it dials, and sent on random walks that find it more neighbours; neighbours swap parts of what they know.
 
 What differs from the paper: a link that is up is the neighbourhood, so there is nothing to agree on; contacts are
@@ -19,12 +19,12 @@ No clock, no randomness, no links in here. Each call returns what to do: a list 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from actonce.acquaintances import Acquaintances
 from actonce.overlay_messages import (
-    CONTACTS_MAX,
     HOPS_MAX,
     LINKS_MAX,
     Contact,
@@ -42,14 +42,9 @@ ACTIVE_MIN = 3
 """With fewer a replica asks to be taken in also by those who are full."""
 CROWD_MAX = 2 * ACTIVE_MAX
 """Nobody is taken in beyond it; between the two, those with most links go first, at the next beat."""
-PASSIVE_MAX = 30
-MEMBERS_KEPT = 16
-"""Addresses of members to come back to."""
 WALK_HOPS = 6
 WALK_LEARN_HOPS = 3
 """A walk with so many hops left leaves its contact in the passive view."""
-SAMPLE = 7
-"""Contacts in one swap."""
 SWAP_BEATS = 8
 """Between two swaps."""
 SILENT_BEATS = 5
@@ -146,29 +141,11 @@ class Overlay:
         self.active: dict[str, Neighbour] = {}
         self.waiting: dict[str, tuple[Contact, float]] = {}
         """Dialed us, when, and have not said hello."""
-        self.passive: dict[str, Contact] = {}
-        """By address."""
-        self.members: dict[str, Contact] = {}
-        """By address: to come back to. Those given by the user are never forgotten."""
-        self._given: set[str] = set()
+        self.known = Acquaintances(me, dice)
         self._dialing: dict[str, _Try] = {}
         self._beats = 0
         self._wait_beats, self._wait_until = 1, 0
         self._home_beats, self._home_until = 1, 0
-
-    # What the user, or the mesh, says
-
-    def seed(self, addresses: Iterable[str]) -> None:
-        """Addresses of members, or of anybody who is there; never forgotten."""
-        for address in addresses:
-            self._given.add(address)
-            self.members[address] = Contact("", address, True)
-
-    def mesh(self, contacts: Iterable[Contact]) -> None:
-        """The members that this member knows now; followers are told of some."""
-        self.members.clear()
-        for contact in contacts:
-            self._learn(contact)
 
     # Links
 
@@ -197,9 +174,7 @@ class Overlay:
         """Nobody could be reached there, or who is there does not want us."""
         if self._dialing.pop(address, None) is None:
             return []
-        self.passive.pop(address, None)
-        if address not in self._given:
-            self.members.pop(address, None)
+        self.known.forget(address)
         return [Undial(address)]
 
     # What neighbours say
@@ -221,7 +196,7 @@ class Overlay:
             case Walk(contact, hops):
                 return self._walk(name, contact, hops, now)
             case Swap(contacts, answer):
-                sample = self._sample(SAMPLE)
+                sample = self._sample()
                 for known in contacts:
                     self._learn(known)
                 return [] if answer else [Send(name, Swap(sample, True))]
@@ -241,7 +216,7 @@ class Overlay:
         if (wish == "may" and room <= 0) or (wish == "need" and room <= ACTIVE_MAX - CROWD_MAX):
             del self.waiting[name]
             self._learn(contact)
-            return [Send(name, Elsewhere(self._sample(SAMPLE))), Close(name)]
+            return [Send(name, Elsewhere(self._sample())), Close(name)]
         steps: list[Step] = []
         if room <= ACTIVE_MAX - CROWD_MAX:  # who knows nobody else is always let in
             steps += self._drop(self._most_linked())
@@ -249,12 +224,12 @@ class Overlay:
             walk = Walk(contact, WALK_HOPS)
             steps += [Send(other, walk) for other in self.active]
         steps += self._take_in(contact, "", now)
-        return [*steps, Send(name, Swap(self._sample(SAMPLE), True))]
+        return [*steps, Send(name, Swap(self._sample(), True))]
 
     def _take_in(self, contact: Contact, dialed: str, now: float) -> list[Step]:
         self.waiting.pop(contact.name, None)
         self.active[contact.name] = Neighbour(contact, dialed, now)
-        self._forget(contact.address)
+        self.known.passive.pop(contact.address, None)
         if contact.member and contact.address:
             self._learn(contact)
         return [Up(contact.name)]
@@ -291,7 +266,7 @@ class Overlay:
         if not self.me.member:
             steps += self._seek(now)
         if self._beats % SWAP_BEATS == 0 and self.active:
-            steps.append(Send(self._pick(list(self.active)), Swap(self._sample(SAMPLE), False)))
+            steps.append(Send(self._pick(list(self.active)), Swap(self._sample(), False)))
         return steps
 
     def _seek(self, now: float) -> list[Step]:
@@ -299,13 +274,13 @@ class Overlay:
         if not lost:
             self._home_beats, self._home_until = 1, 0
         elif self._beats >= self._home_until:
-            homes = [one for one in self.members.values() if one.name not in self.active]
+            homes = [one for one in self.known.members.values() if one.name not in self.active]
             self._home_until = self._beats + 1 + int(self._dice() * self._home_beats)
             self._home_beats = min(2 * self._home_beats, HOME_BEATS_MAX)
             if homes:
                 return self._dial(self._pick(homes), "join", now)
         if self._beats >= self._wait_until and len(self.active) + len(self._dialing) < ACTIVE_MAX:
-            found = [one for one in self.passive.values() if one.name not in self.active]
+            found = [one for one in self.known.passive.values() if one.name not in self.active]
             self._wait_until = self._beats + 1 + int(self._dice() * self._wait_beats)
             self._wait_beats = min(2 * self._wait_beats, WAIT_BEATS_MAX)
             if found:
@@ -328,7 +303,7 @@ class Overlay:
         return self.down(name)
 
     def _drop(self, name: str) -> list[Step]:
-        contact, sample = self.active[name].contact, self._sample(SAMPLE)
+        contact, sample = self.active[name].contact, self._sample()
         steps = [Send(name, Elsewhere(sample)), *self.down(name), Close(name)]
         self._learn(contact)
         self._wait_beats, self._wait_until = WAIT_BEATS_MAX, self._beats + WAIT_BEATS_MAX
@@ -362,36 +337,13 @@ class Overlay:
     # Contacts
 
     def _learn(self, contact: Contact) -> None:
-        address = contact.address
-        if not address or address == self.me.address or contact.name == self.me.name:
-            return
-        if contact.member:
-            if address not in self.members and len(self.members) >= MEMBERS_KEPT:
-                others = [known for known in self.members if known not in self._given]
-                if not others:
-                    return
-                del self.members[self._pick(others)]
-            self.members[address] = contact
-        elif contact.name not in self.active:
-            if address not in self.passive and len(self.passive) >= PASSIVE_MAX:
-                del self.passive[self._pick(list(self.passive))]
-            self.passive[address] = contact
+        if contact.member or contact.name not in self.active:
+            self.known.learn(contact)
 
-    def _forget(self, address: str) -> None:
-        self.passive.pop(address, None)
-
-    def _sample(self, count: int) -> tuple[Contact, ...]:
+    def _sample(self) -> tuple[Contact, ...]:
         """Some of whom we know, a member among them if we know one."""
-        known = [one.contact for one in self.active.values() if one.contact.address and not one.contact.member]
-        some = self._some([*known, *self.passive.values()], count - 1)
-        homes = [one for one in self.members.values() if one.name]
-        return tuple([*some, *([self._pick(homes)] if homes else [])][:CONTACTS_MAX])
-
-    def _some(self, items: Sequence[Item], count: int) -> list[Item]:
-        left, found = list(items), list[Item]()
-        while left and len(found) < count:
-            found.append(left.pop(int(self._dice() * len(left))))
-        return found
+        near = [one.contact for one in self.active.values() if one.contact.address and not one.contact.member]
+        return self.known.sample(near)
 
     def _pick(self, items: Sequence[Item]) -> Item:
         return items[int(self._dice() * len(items))]

@@ -18,8 +18,8 @@ HOPS_MAX = 64
 LINKS_MAX = 1024
 """Links that a replica may say it has."""
 
-CLAIMS_MAX = 65_536
-"""Client ids in one `Have`."""
+CLAIMS_MAX = 4_096
+"""Client ids in one `Have`; the digests show what was left out."""
 
 NAME_CHARS_MAX = 64
 ADDRESS_CHARS_MAX = 255
@@ -172,6 +172,8 @@ def _contacts(rows: list[Any]) -> tuple[Contact, ...]:
             case [str(name), str(address), bool(member)]:
                 if len(name) > NAME_CHARS_MAX or len(address) > ADDRESS_CHARS_MAX:
                     raise ValueError("a contact with too long a name or address")
+                if not (name + address).isprintable():
+                    raise ValueError("a contact that would not print")
                 found.append(Contact(name, address, member))
             case _:
                 raise ValueError("a contact is a name, an address and whether it is a member")

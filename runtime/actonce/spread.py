@@ -114,8 +114,13 @@ class Spread:
 
     def dial_failed(self, address: str, reach: Reach, reason: str) -> None:
         """As `Receiver.dial_failed`."""
-        self._do(self.views.failed(address))
         if reach is Reach.DENIED and not reason.startswith("self:"):
+            self._denied(address, reason)
+        self._do(self.views.failed(address))
+
+    def _denied(self, address: str, reason: str) -> None:
+        """Of addresses that only others named, the user need not hear: there may be any number of them."""
+        if address in self.views.known.given:
             self._on_denied(address, reason)
 
     def frame(self, link: Link, data: bytes) -> None:
@@ -227,14 +232,14 @@ class Spread:
     def _beat(self, now: float) -> None:
         if self.views.me.member:
             lines = self._gossip.lines.values()
-            self.views.mesh(Contact(line.name, line.about.address, True) for line in lines if line.about.address)
+            self.views.known.mesh(Contact(line.name, line.about.address, True) for line in lines if line.about.address)
         self._do(self.views.beat(now))
         for name in list(self.views.active):
             self._send(name, self._pulse())
 
     def seed(self, addresses: Iterable[str]) -> None:
         """Where to begin; a follower finds the rest by itself."""
-        self.views.seed(addresses)
+        self.views.known.seed(addresses)
 
     # For people
 
@@ -245,7 +250,7 @@ class Spread:
 
     def refusal(self) -> NotAMember:
         """Why a follower takes nothing in, and who does."""
-        homes = {one.name: one.address for one in self.views.members.values() if one.name}
+        homes = {one.name: one.address for one in self.views.known.members.values() if one.name}
         near = (one for one in self.views.active.values() if one.contact.member and one.dialed)
         homes |= {one.contact.name: one.dialed for one in near}
         where = ", ".join(f"{name} at {address}" for name, address in sorted(homes.items())[:3])
@@ -266,7 +271,7 @@ class Spread:
                     try:
                         self._world.transport.dial(address)
                     except TransportError as error:  # no address, or not one that we may dial
-                        self._on_denied(address, str(error))
+                        self._denied(address, str(error))
                         self._do(self.views.failed(address))
                 case Undial(address):
                     self._world.transport.undial(address)

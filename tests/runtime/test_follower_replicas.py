@@ -13,8 +13,9 @@ import pytest
 
 from actonce import Agent, Context, Replica, follower_report
 from actonce.engine import Engine
-from actonce.errors import ConfigError, NotAMember
+from actonce.errors import ConfigError, NotAMember, ReplicaFailed
 from actonce.follower_report import MESH_MAX
+from actonce.overlay_messages import Contact, Swap
 from actonce.ownership import Member
 from actonce.settings import LAN
 
@@ -102,6 +103,33 @@ async def test_what_makes_no_sense_together_is_refused(tmp_path: Path) -> None:
     for options in ({}, {"join": ["h:1"], "new": True}, {"join": ["h:1"], "witness": True}):
         with pytest.raises(ConfigError, match="only follows"):
             replica(tmp_path, "f", follow=True, **options)
+
+
+async def test_an_address_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
+    for address in ("nonsense", "192.0.2.1:7420"):
+        with pytest.raises(ReplicaFailed):
+            async with replica(tmp_path, "f", follow=True, join=[address]):
+                pass
+
+
+async def test_a_neighbour_that_names_what_cannot_be_dialed_harms_nobody(tmp_path: Path) -> None:
+    async with (
+        replica(tmp_path, "a", new=True) as member,
+        replica(tmp_path, "f", follow=True, join=[member.address]) as follower,
+    ):
+        with anyio.fail_after(WAIT_S):
+            while not await member.inspect(lambda engine: list(engine.spread.views.active)):
+                pass
+        nowhere = tuple(Contact(f"x{n}", text, False) for n, text in enumerate(("nonsense", "192.0.2.1:1", "h:99999")))
+        await member.inspect(lambda engine: engine.spread._send("f", Swap(nowhere, True)))
+        with anyio.fail_after(WAIT_S):
+            while await follower.inspect(lambda engine: len(engine.spread.views.known.passive)) < len(nowhere):
+                pass
+            while await follower.inspect(lambda engine: len(engine.spread.views.known.passive)) > 0:
+                pass
+        assert await follower.inspect(lambda engine: dict(engine.views.denials)) == {}
+        handle = await member.submit("reply", "still here", key="m1")
+        assert await follower.handle(handle.id).result(WAIT_S) == "still here"
 
 
 async def test_the_journal_of_a_member_is_not_followed_on(tmp_path: Path) -> None:

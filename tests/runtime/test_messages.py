@@ -141,6 +141,7 @@ def _decodes_or_refuses(frame: bytes) -> None:
         [33, [["a", "h:1"]]],
         [33, [["a", "h:1", True]] * (CONTACTS_MAX + 1)],
         [33, [["a" * 65, "h:1", True]]],
+        [33, [["a\x1b[2J", "h:1", True]]],
         [34, [], 1],
         [34, [["a", "h:1", True]], HOPS_MAX + 1],
         [35, [["a", "h" * 256, True]], True],

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actonce.acquaintances import MEMBERS_KEPT, PASSIVE_MAX
 from actonce.overlay import (
     ACTIVE_MAX,
     CROWD_MAX,
-    MEMBERS_KEPT,
-    PASSIVE_MAX,
     WALK_HOPS,
     Close,
     Dial,
@@ -111,9 +110,9 @@ class Watch:
         views = self.views
         assert self.up == set(views.active)
         assert len(views.active) <= CROWD_MAX + ACTIVE_MAX  # those that we dialed ourselves come on top for a beat
-        assert len(views.passive) <= PASSIVE_MAX
-        assert len(views.members) <= MEMBERS_KEPT + 1
-        assert "me" not in {one.name for one in (*views.passive.values(), *views.members.values())}
+        assert len(views.known.passive) <= PASSIVE_MAX
+        assert len(views.known.members) <= MEMBERS_KEPT + 1
+        assert "me" not in {one.name for one in (*views.known.passive.values(), *views.known.members.values())}
         if views.me.member:
             assert not self.dialed
 
@@ -124,7 +123,7 @@ def test_whatever_comes_the_views_stay_within_bounds(
     happened: list[tuple[Any, ...]], member: bool, seed: int
 ) -> None:
     watch = Watch(member=member, seed=seed)
-    watch.views.seed(["seed:1"])
+    watch.views.known.seed(["seed:1"])
     for event in happened:
         watch.happen(event)
         watch.check()

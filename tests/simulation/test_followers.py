@@ -3,114 +3,38 @@
 import asyncio
 import os
 import random
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import actonce.front
-from actonce.agent import Agent
-from actonce.context import Context
 from actonce.errors import ConfigError, NotAMember
 from actonce.inbox import pack_payload
 from actonce.ledger import Ledger
 from actonce.lines import Line
-from actonce.messages import Ack, Heartbeat, Push, encode
-from actonce.overlay import ACTIVE_MAX, CROWD_MAX
-from actonce.overlay_messages import Prune
-from actonce.settings import LAN
-from actonce.sim.checkers import SAFETY
-from actonce.sim.cluster import Cluster, Feed, FeedSink, Node, simulate
+from actonce.messages import Ack, Ask, Heartbeat, Message, Push, encode
+from actonce.overlay import ACTIVE_MAX
+from actonce.overlay_messages import (
+    HOPS_MAX,
+    Contact,
+    Elsewhere,
+    Graft,
+    Have,
+    Hello,
+    Prune,
+    Pulse,
+    Swap,
+    Walk,
+)
+from actonce.sim.cluster import Node
 from actonce.sim.disk import Disk
-from actonce.sim.world import SimWorld
 from actonce.standing import Target
 
-MEMBERS = ("a", "b", "c")
+from .flocks import MEMBERS, Flock, run
+
 SEEDS = range(1, 1 + int(os.environ.get("FOLLOWER_SEEDS", "1")))
-
-
-def make_agent(world: SimWorld, feed: Feed) -> Agent:
-    agent = Agent("kevin")
-    agent.sink("room", FeedSink(feed, world))
-    agent.quota("llm", 10, "1m")
-    agent.cron("*/5 * * * *", name="often")(tick)
-
-    @agent.task("reply")
-    async def reply(ctx: Context, payload: Any) -> Any:
-        await ctx.post("room", payload)
-        return payload
-
-    return agent
-
-
-async def tick(ctx: Context, slot: Any) -> None:
-    """Does nothing."""
-
-
-class Flock(Cluster):
-    """Members and followers."""
-
-    def __init__(self, seed: int, followers: int, members: tuple[str, ...] = MEMBERS) -> None:
-        self.followers = [f"f{index:03d}" for index in range(followers)]
-        super().__init__(seed, [*members, *self.followers], make_agent, LAN)
-        self.members = members
-        self.dice = random.Random(f"{seed}/flock test")
-        for name in self.followers:
-            self.nodes[name].follow = True
-        self.keys: list[str] = []
-
-    async def form(self) -> None:
-        for name in self.members:
-            self.start(name, new=name == self.members[0])
-        acting = lambda: all(len(e.membership.view.members) == len(self.members) for e in self.live())  # noqa: E731
-        assert await self.until(acting, 10.0)
-        for name in self.followers:
-            self.start(name)
-            await asyncio.sleep(0.05)
-        assert await self.until(self.linked, 20.0)
-
-    def linked(self) -> bool:
-        """Every follower had a word of a member."""
-        live = [self.engine(name) for name in self.followers if not self.down(name)]
-        return all(engine.spread.in_touch and len(engine.spread.views.active) > 0 for engine in live)
-
-    def down(self, name: str) -> bool:
-        world = self.nodes[name].world
-        return world is None or world.dead
-
-    def ask(self, count: int = 1) -> None:
-        for _ in range(count):
-            key = f"k{len(self.keys)}"
-            self.keys.append(key)
-            for name in self.members:
-                if not self.down(name):
-                    self.submit(name, "reply", key, key)
-
-    async def check(self) -> None:
-        """Everything was done once, all hold the same, nobody was anybody's member who is none, none wrote."""
-        assert await self.until(self.converged, 30.0), self.states()
-        assert await self.until(lambda: not any(e.claims.open for e in self.live() if not e.follow), 30.0)
-        assert await self.until(self.converged, 30.0), self.states()
-        assert sorted(self.feed.keys()) == sorted(f"reply/{key}/#1" for key in self.keys)
-        assert [text for checker in SAFETY for text in checker(self)] == []
-        assert self.failures == []
-        self.check_apart()
-
-    def check_apart(self) -> None:
-        for engine in self.live():
-            assert not set(engine.membership.peers) & set(self.followers)
-            assert not set(engine.ledger.document.logs()) & set(self.followers)
-            if engine.follow:
-                assert engine.membership.settled is None
-                assert not engine.gossip.lines
-            assert len(engine.spread.views.active) <= CROWD_MAX + ACTIVE_MAX
-
-    def states(self) -> list[Any]:
-        return [(e.me.name, e.ledger.document.entry_count, sorted(e.spread.views.active)) for e in self.live()]
-
-
-def run(scenario: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
-    return simulate(lambda: scenario(*args))
 
 
 async def troubled(seed: int) -> None:
@@ -314,6 +238,49 @@ def test_what_a_follower_must_not_say_ends_its_link_and_nothing_else(frame: byte
         assert await flock.until(flock.linked, 20.0)
         flock.ask()
         await flock.check()
+
+    run(scenario)
+
+
+contacts = st.lists(
+    st.builds(
+        Contact,
+        st.sampled_from(["a", "f000", "x", ""]),
+        st.sampled_from(["a", "f000", "f001", "nobody", "not:an:address", ""]) | st.text("xyz", max_size=9),
+        st.booleans(),
+    ),
+    max_size=9,
+).map(tuple)
+counts = st.integers(0, 2**40)
+said = st.one_of(
+    st.builds(Hello, st.sampled_from(["join", "need", "may"])),
+    st.builds(Elsewhere, contacts),
+    st.builds(Walk, contacts.filter(bool).map(lambda some: some[0]), st.integers(0, HOPS_MAX)),
+    st.builds(Swap, contacts, st.booleans()),
+    st.builds(Pulse, st.binary(min_size=16, max_size=16), st.integers(0, 9), st.floats(0, 99), st.integers(0, 9)),
+    st.builds(Have, st.dictionaries(counts, counts, max_size=5)),
+    st.builds(Graft, st.binary(max_size=9)),
+    st.builds(Ask, st.binary(max_size=9)),
+    st.builds(Push, st.binary(max_size=30)),
+    st.just(Prune()),
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(said, min_size=10, max_size=40), st.booleans())
+def test_whatever_a_neighbour_says_work_goes_on(words: list[Message], to_member: bool) -> None:
+    async def scenario() -> None:
+        flock = Flock(12, 2, members=("a",))
+        await flock.form()
+        source, target = ("f000", "a") if to_member else ("a", "f000")
+        for word in words:
+            line = flock.engine(source).spread.lines.get(target)
+            if line is not None:
+                line.link.send(encode(word))
+            await asyncio.sleep(0.01)
+        flock.ask()
+        await flock.check()
+        assert await flock.until(flock.linked, 30.0)
 
     run(scenario)
 

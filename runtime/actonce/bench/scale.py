@@ -43,7 +43,8 @@ PACE = Settings(tick_s=0.25, heartbeat_s=0.5, contact_window_s=3.0, suspicion_s=
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One size. Messages and bytes are those that a replica *sends*; a follower's are the mean over all of them."""
+    """One size. Messages and bytes (without headers of the transport) are those that a replica *sends*; a
+    follower's are the mean over all of them."""
 
     replicas: int
     reached: bool
@@ -59,7 +60,7 @@ class Scale:
     idle_messages_per_s: float
     idle_bytes_per_s: float
     pushes_per_update: float
-    """Copies that a replica sends on of one update; 1 is the least that reaches everybody."""
+    """Copies that a replica sends on of one update; one each would do. An answer to a question counts as one copy."""
     doubles_per_update: float
     """Copies that a replica gets of what it had."""
     messages_per_task: float

@@ -129,9 +129,9 @@ class Flock:
         overlay = Overlay(me, BEAT_S, random.Random(self.rng.random()).random)
         bird = self.birds[name] = Bird(name, overlay, Broadcast())
         if me.member:
-            overlay.mesh(Contact(other, other, True) for other in self.members)
+            overlay.known.mesh(Contact(other, other, True) for other in self.members)
         else:
-            overlay.seed(self.members)
+            overlay.known.seed(self.members)
         self.later(self.rng.uniform(0, BEAT_S), lambda: self._beat(bird))
         self.later(self.rng.uniform(0, TICK_S), lambda: self._tick(bird))
 
