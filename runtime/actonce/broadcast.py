@@ -5,11 +5,13 @@ sent every update. Who sends what we had already is asked to stop, and becomes *
 message for all that came within `lazy_s`. What somebody has and nobody sent within `graft_s` is asked for, from
 one that has it, which becomes eager again. So the eager links become a tree, and the lazy ones mend it.
 
-What differs from the paper: a document of logs knows what it holds by its state vector, so nothing is kept for each
-message. A claim is "below this clock of that client", and the answer to a graft is all that the asker lacks. What no
-claim can name (a removal has no clock) shows in the digest that neighbours tell each other with each pulse: where it
-stays different, one asks the other for the difference. Nothing here is needed for safety; a lost, late, doubled or
-invented message costs messages.
+What differs from the paper: where several write, a replica could prune two neighbours for different updates at once, or
+prune one while another prunes it, and be fed by nobody until lazy ones speak up. So nobody prunes the last one that
+feeds it, and who loses that one grafts another at once. And a document of logs knows what it holds by its state
+vector, so nothing is kept for each message: a claim is "below this clock of that client", and the answer to a graft is
+all that the asker lacks. What no claim can name (a removal has no clock) shows in the digest that neighbours tell each
+other with each pulse: where it stays different, one asks the other for the difference. Nothing here is needed for
+safety; a lost, late, doubled or invented message costs messages.
 
 No clock, no links, no document in here: the caller says what time it is and what it holds. Each call returns what has
 to be sent to whom.
@@ -59,6 +61,10 @@ class Side:
     """What we know of one neighbour."""
 
     eager: bool = True
+    feeds: bool = True
+    """It sends us every update, as far as we know."""
+    fed_at: float = -math.inf
+    """When it last sent us something new."""
     told: dict[int, int] = field(default_factory=dict)
     """What it knows that we have."""
     claims: dict[int, int] = field(default_factory=dict)
@@ -86,6 +92,8 @@ class Broadcast:
     """The tree as one replica sees it. `mine` is always our state vector."""
 
     pace: Pace = field(default_factory=Pace)
+    root: bool = False
+    """Updates come to us in other ways: nobody needs to feed us."""
     sides: dict[str, Side] = field(default_factory=dict)
     missing: dict[int, Missing] = field(default_factory=dict)
     _news: dict[int, None] = field(default_factory=dict)
@@ -136,11 +144,16 @@ class Broadcast:
         if name == self._asked:
             self._asked = ""
         if fresh:
-            side.eager = True
-        elif side.eager and not answered:
+            side.fed_at = now
+            side.eager = side.eager or side.feeds
+        elif side.eager and not answered and (self.root or self._fed_without(name)):
             self._make_lazy(side, mine)
             return [(name, Act.PRUNE)]
         return []
+
+    def _fed_without(self, name: str) -> bool:
+        """Whether another one feeds us. Two that are pruned at once, for what each was late with, would leave none."""
+        return any(side.feeds for other, side in self.sides.items() if other != name)
 
     def gap(self, name: str, now: float) -> list[tuple[str, Act]]:
         """An update of this neighbour starts beyond what we hold."""
@@ -168,10 +181,21 @@ class Broadcast:
         if name in self.sides:
             self.sides[name].eager = True
 
-    def prune(self, name: str, mine: Mapping[int, int]) -> None:
-        """This neighbour gets updates from somebody else."""
-        if name in self.sides:
-            self._make_lazy(self.sides[name], mine)
+    def prune(self, name: str, now: float, mine: Mapping[int, int]) -> list[tuple[str, Act]]:
+        """This neighbour gets updates from somebody else, and sends us none from now on. If it was the last that fed
+        us, another one has to."""
+        if name not in self.sides:
+            return []
+        self._make_lazy(self.sides[name], mine)
+        others = [other for other in self.sides if other != name]
+        if self.root or not others or any(side.feeds for side in self.sides.values()):
+            return []
+        return self._feed_by(max(others, key=lambda other: (self.sides[other].fed_at, other)), now)
+
+    def _feed_by(self, name: str, now: float) -> list[tuple[str, Act]]:
+        side = self.sides[name]
+        side.asked_at, side.eager, side.feeds = now, True, True
+        return [(name, Act.GRAFT)]
 
     def pulse(self, name: str, digest: bytes, ours: bytes, now: float) -> list[tuple[str, Act]]:
         """This neighbour holds a document with this digest; `ours` is that of our own.
@@ -231,12 +255,11 @@ class Broadcast:
         if not counts:
             return []
         name = min(counts, key=lambda name: (self.sides[name].asked_at, -counts[name], name))
-        self.sides[name].asked_at, self.sides[name].eager = now, True
         for client in overdue:
             if client in self.missing:
                 self.missing[client].since = now
                 self.missing[client].grafts += 1
-        return [(name, Act.GRAFT)]
+        return self._feed_by(name, now)
 
     def _ask(self, now: float) -> list[tuple[str, Act]]:
         """One question at a time: its answer is all that we lack."""
@@ -258,7 +281,7 @@ class Broadcast:
             side.claims.pop(client, None)
 
     def _make_lazy(self, side: Side, mine: Mapping[int, int]) -> None:
-        side.eager = False
+        side.eager = side.feeds = False
         side.told = dict(mine)
 
     def _note(self, clocks: dict[int, int], client: int, clock: int) -> None:

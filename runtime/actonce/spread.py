@@ -65,7 +65,7 @@ class Spread:
         self.counts: Counter[str] = Counter()
         """As `Gossip.counts`, of these links; messages sent by kind too."""
         self.views = Overlay(Contact(self.me.name, about.address, not self.follow), self._pulse_s, world.rng.random)
-        self.tree = Broadcast()
+        self.tree = Broadcast(root=not self.follow)
         self._beats_at = world.now()
         self._source: str | None = None
         """Whose update is just being taken in."""
@@ -153,7 +153,7 @@ class Spread:
                 self.tree.graft(name)
                 self._answer(line, state_vector)
             case Prune():
-                self.tree.prune(name, self._ledger.state_vector())
+                self._act(self.tree.prune(name, now, self._ledger.state_vector()))
             case Ask(state_vector):
                 self._answer(line, state_vector)
             case Pulse(digest):

@@ -32,7 +32,7 @@ def test_it_measures_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     row = json.loads(done.stdout)["scales"][0]
     assert row["reached"]
     assert 1.0 <= row["pushes_per_update"] <= 1.3
-    assert row["spread_p50_s"] <= row["spread_max_s"] < 2.0
+    assert row["spread_p50_s"] <= row["formed_max_s"] <= row["spread_max_s"] < 2.0
     assert 1 <= row["hops_max"] <= 7
     assert drawn == [tmp_path / "scale.png"]
 

@@ -53,7 +53,7 @@ class Driver:
             case ("graft", name):
                 tree.graft(name)
             case ("prune", name):
-                tree.prune(name, self.mine)
+                return tree.prune(name, self.now, self.mine)
             case ("pulse", name, digest):
                 return tree.pulse(name, digest, b"x", self.now)
             case ("tick", seconds):
@@ -115,6 +115,21 @@ def test_who_sends_what_we_had_is_pruned_once_and_told_from_then_on() -> None:
     driver.mine[1] = 2
     _, said = driver.tree.tick(driver.now, driver.mine)
     assert said == {"b": {1: 2}}
+
+
+def test_the_last_one_that_feeds_us_is_not_pruned_and_is_replaced_when_it_prunes_us() -> None:
+    driver = Driver()
+    for name in NAMES:
+        driver.happen(("up", name))
+    driver.happen(("pushed", "c", True))
+    assert driver.happen(("pushed", "a", False)) == [("a", Act.PRUNE)]
+    assert driver.happen(("pushed", "b", False)) == [("b", Act.PRUNE)]
+    assert driver.happen(("pushed", "c", False)) == []
+    driver.now += 1.0
+    driver.happen(("pushed", "b", True))  # under way when it was pruned
+    assert not driver.tree.sides["b"].eager
+    assert driver.happen(("prune", "c")) == [("b", Act.GRAFT)]
+    assert driver.tree.sides["b"].eager
 
 
 def test_an_answer_that_came_too_late_to_bring_anything_prunes_nobody() -> None:

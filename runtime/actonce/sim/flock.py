@@ -127,7 +127,7 @@ class Flock:
         """A replica with an empty document; followers are told of all members."""
         me = Contact(name, name, name in self.members)
         overlay = Overlay(me, BEAT_S, random.Random(self.rng.random()).random)
-        bird = self.birds[name] = Bird(name, overlay, Broadcast())
+        bird = self.birds[name] = Bird(name, overlay, Broadcast(root=me.member))
         if me.member:
             overlay.known.mesh(Contact(other, other, True) for other in self.members)
         else:
@@ -284,7 +284,7 @@ class Flock:
             case Graft():
                 pass  # here a `Question`
             case Prune():
-                bird.tree.prune(source, bird.known)
+                self._act(bird, bird.tree.prune(source, self.now, bird.known))
             case _:
                 self._do(bird, bird.overlay.take(source, said, self.now))
                 if isinstance(said, Pulse) and self.digests:
