@@ -4,10 +4,12 @@ Nothing here reads a clock, makes a random number, or does I/O: time and ids com
 """
 
 from .cells import Cell, Tally
+from .compaction import Rewrite, Rules, is_forgotten, rewrite
 from .control import AGENT, ControlState, kind_target, replica_target
 from .cursor import Cursor
+from .cuts import Cut, Floor
 from .document import Change, Document, Entry
-from .effect import EffectState
+from .effect import EffectState, is_settled
 from .entries import (
     ENTRY_BYTES_MAX,
     Cancel,
@@ -56,6 +58,7 @@ from .fields import (
     VOTERS_MAX,
     name_is_valid,
 )
+from .horizon import KEPT_MAX, Unfinished, next_floor
 from .memory import SHAPES, CellState, TallyState, parse_place, place
 from .quota import NOBODY, TAKEN, QuotaState
 from .rank import order, rank
@@ -67,6 +70,9 @@ from .state import State
 from .step import NO_BASE, ClaimId, lineage, step_key
 from .switch import Shut, Switch
 from .task import TaskState, claim_order
+from .text_updates import CLIENTS_MAX as TEXT_CLIENTS_MAX
+from .text_updates import TextDelta
+from .texts import TextDocument, Version, merge_text_updates
 from .updates import (
     EMPTY_UPDATE,
     Delta,
@@ -84,6 +90,7 @@ __all__ = [
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",
+    "KEPT_MAX",
     "KEY_BYTES_MAX",
     "MODES",
     "NAME_BYTES_MAX",
@@ -93,6 +100,7 @@ __all__ = [
     "REASON_CHARS_MAX",
     "SHAPES",
     "TAKEN",
+    "TEXT_CLIENTS_MAX",
     "VALUE_DEPTH_MAX",
     "VOTERS_MAX",
     "Cancel",
@@ -106,6 +114,7 @@ __all__ = [
     "Cool",
     "CrdtError",
     "Cursor",
+    "Cut",
     "Delta",
     "Document",
     "DocumentPoisoned",
@@ -117,6 +126,7 @@ __all__ = [
     "EntryId",
     "EntryInvalid",
     "EntryTooLarge",
+    "Floor",
     "Gift",
     "Grant",
     "HybridClock",
@@ -134,8 +144,10 @@ __all__ = [
     "Record",
     "Release",
     "Reopen",
+    "Rewrite",
     "Roster",
     "RosterState",
+    "Rules",
     "Share",
     "Shut",
     "State",
@@ -147,18 +159,26 @@ __all__ = [
     "Task",
     "TaskRecord",
     "TaskState",
+    "TextDelta",
+    "TextDocument",
     "Try",
+    "Unfinished",
     "Unknown",
     "UpdateGap",
     "UpdateInvalid",
     "ValueInvalid",
+    "Version",
     "claim_order",
     "decode",
     "encode",
     "encode_state_vector",
+    "is_forgotten",
+    "is_settled",
     "kind_target",
     "lineage",
+    "merge_text_updates",
     "name_is_valid",
+    "next_floor",
     "order",
     "pack_value",
     "parse_place",
@@ -167,6 +187,7 @@ __all__ = [
     "place",
     "rank",
     "replica_target",
+    "rewrite",
     "stamp_wall_s",
     "step_key",
     "unpack_value",

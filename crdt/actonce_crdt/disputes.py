@@ -4,7 +4,7 @@ Kept beside the joined states, which forget what lost. It names too much rather 
 takeovers), and costs a comparison for each entry of five kinds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from .effect import EffectState
@@ -24,7 +24,7 @@ class Disputes:
         self.disputed: Mapping[str, int] = MappingProxyType(self._disputed)
         """Task ids and effect keys about which more than one claim has said something, or which were in doubt.
 
-        The number changes when more is said. It may name keys whose entries have been removed since.
+        The number changes when more is said. It may name keys of which the losing entries have been removed since.
         """
 
     @property
@@ -32,8 +32,8 @@ class Disputes:
         """Keys of effects with an intent and without a receipt, sorted: under way, given up, or in doubt."""
         return sorted(self._unanswered)
 
-    def before(self, record: Record) -> None:
-        """This entry is about to be added."""
+    def before(self, record: Record, there: Collection[Record]) -> None:
+        """This entry is about to be added to those that are there. A copy of one of them says nothing more."""
         key, disputed = record.key, False
         match record:
             case Claim():
@@ -50,12 +50,14 @@ class Disputes:
                 disputed = effect is not None and _differ(effect.receipt, record)
             case Doubt():
                 disputed = True
-        if disputed or key in self._disputed:
+        if (disputed or key in self._disputed) and record not in there:
             self._disputed[key] = self._disputed.get(key, 0) + 1
 
     def after(self, record: Record) -> None:
         """This entry was added, or taken away."""
         effect = self._effects.get(record.key)
+        if effect is None and record.key not in self._tasks:
+            self._disputed.pop(record.key, None)
         if effect is not None and effect.intent is not None and effect.receipt is None:
             self._unanswered.add(record.key)
         else:

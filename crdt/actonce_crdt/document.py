@@ -58,6 +58,8 @@ class Change:
     update: bytes
     added: tuple[Entry, ...]
     removed: tuple[EntryId, ...]
+    advanced: tuple[int, ...] = ()
+    """Clients of which more is known now, sorted: also where all that is new was removed before it came here."""
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
@@ -129,8 +131,9 @@ class Document:
         Raises EntryInvalid or EntryTooLarge for data that no replica would accept.
         """
         self._check_sound()
-        if not entries:
-            return NO_CHANGE
+        return self._apply((self._append_delta(entries, None),)) if entries else NO_CHANGE
+
+    def _append_delta(self, entries: Sequence[bytes], prefix: int | None) -> Delta:
         for data in entries:
             if type(data) is not bytes or not data:
                 raise EntryInvalid("an entry is a byte string that is not empty")
@@ -140,8 +143,8 @@ class Document:
         end = start + len(entries)
         if end > CLOCK_MAX:
             raise EntryInvalid("this incarnation has used up its clocks: start a new one")
-        delta = Delta(self.client_id, self.replica, start, end, removed, removed, tuple(entries))
-        return self._apply((delta,))
+        after = removed if prefix is None else prefix
+        return Delta(self.client_id, self.replica, start, end, removed, after, tuple(entries))
 
     def integrate(self, update: bytes) -> Change:
         """Take in an update from a peer or the journal: all of it, or nothing and an error.
@@ -160,26 +163,51 @@ class Document:
             raise UpdateInvalid(f"{clients} client ids in one document; the limit is {self.limits.known_clients_max}")
         return self._apply(parsed.deltas)
 
-    def truncate(self, log: str, count: int) -> Change:
-        """Remove the first `count` present entries of a log, in the order of `entries`.
+    def front(self, log: str, count: int) -> list[EntryId]:
+        """The first `count` present entries of a log, or all if it has fewer: by client in order of arrival, and clock.
 
-        Raises ValueError when the log has fewer. Removal is for ever and has no clock: whoever calls this has made sure
-        that the view does not depend on these entries.
+        The order of clients differs between replicas; so the front is ours, and `compact` names what it removes.
+        """
+        found: list[EntryId] = []
+        for client, name in self._logs.items():
+            if name == log and len(found) < count:
+                start = self._deleted[client]
+                take = min(count - len(found), len(self._hashes[client]))
+                found.extend((client, clock) for clock in range(start, start + take))
+        return found
+
+    def count(self, log: str) -> int:
+        """Number of entries of a log that are present."""
+        return sum(len(self._hashes[client]) for client, name in self._logs.items() if name == log)
+
+    def log_of(self, client: int) -> str | None:
+        """The log that a client writes to; None for a client that is not known."""
+        return self._logs.get(client)
+
+    def compact(self, log: str, count: int, entries: Sequence[bytes]) -> Change:
+        """Append `entries` to our own log and remove the `front` of a log, in one change.
+
+        Whoever integrates the update has all that we had written before: it starts at our clock, and is refused as a
+        gap where that is not reached. That is what makes removals safe to hear of in any order (see `compaction`), so
+        there must be something to append.
+
+        Raises ValueError when there is nothing to append, or the log has fewer than `count` entries.
         """
         self._check_sound()
-        left = count
-        deltas: list[Delta] = []
-        for client, name in self._logs.items():
-            present = len(self._hashes[client])
-            if name != log or not present or left <= 0:
-                continue
-            take = min(left, present)
-            left -= take
-            before, known = self._deleted[client], self._known[client]
-            deltas.append(Delta(client, log, known, known, before, before + take, ()))
-        if count < 0 or left:
-            raise ValueError(f"cannot remove {count} entries of log {log!r}: it has {count - left}")
-        return self._apply(tuple(deltas))
+        if not entries:
+            raise ValueError("a removal needs an entry that it comes with")
+        front = self.front(log, count)
+        if len(front) < count or count < 0:
+            raise ValueError(f"cannot remove {count} entries of log {log!r}: it has {len(front)}")
+        removed: dict[int, int] = {}
+        for client, clock in front:
+            removed[client] = clock + 1
+        own = self._append_delta(entries, removed.pop(self.client_id, None))
+        others = (
+            Delta(client, log, self._known[client], self._known[client], self._deleted[client], prefix, ())
+            for client, prefix in removed.items()
+        )
+        return self._apply((own, *others))
 
     def diff(self, their: Mapping[int, int]) -> bytes:
         """An update with all that a document of this state vector lacks.
@@ -228,7 +256,8 @@ class Document:
         removed: list[EntryId] = []
         for delta in deltas:
             self._account(delta, added, removed)
-        return Change(update, tuple(added), tuple(removed))
+        advanced = sorted(delta.client for delta in deltas if delta.end > delta.start)
+        return Change(update, tuple(added), tuple(removed), tuple(advanced))
 
     def _account(self, delta: Delta, added: list[Entry], removed: list[EntryId]) -> None:
         client, log = delta.client, delta.log

@@ -40,6 +40,13 @@ def records(state: EffectState) -> list[EffectRecord]:
     return [one for one in (state.intent, state.receipt, state.doubt) if one is not None]
 
 
+def is_settled(state: EffectState) -> bool:
+    """Whether it is known what became of the effect, or a person, or a rule, has said that it no longer matters."""
+    if state.receipt is not None or (state.intent is None and state.doubt is None):
+        return True
+    return state.doubt is not None and state.doubt.settled not in ("sending", "open", "resend")
+
+
 def lift(record: EffectRecord) -> EffectState:
     """The state that one entry alone stands for."""
     match record:

@@ -33,6 +33,8 @@ On the wire an entry is the msgpack array ``[code, key, stamp, author, ...fields
     "tally"     counter     journal, seq, plus, minus, task   somebody counted
     "switch"    target      number, mode, over, reason        somebody ordered pause, stop and so on (see `control`)
     "shut"      target      seen                              the author's gate is shut under these switches
+    "floor"     "floor"     keeper, number, until, over, kept what was asked for before begins no more (see `horizon`)
+    "cut"       log                                           the log was shortened (see `compaction`)
 
 `decode` is strict (exact types, exact number of fields, limits, canonical bytes), so that one meaning has one form: the
 bytes serve as last tie-break of every join and as input of the digest. An entry of an unknown code with a sound
@@ -47,6 +49,7 @@ from typing import Any, Final, TypeAlias
 from . import fields as check
 from .cells import Cell, Tally
 from .cursor import Cursor
+from .cuts import Cut, Floor
 from .errors import EntryInvalid, EntryTooLarge
 from .packing import pack, unpack_tuple
 from .rights import Cool, Gift, Lapse, Share
@@ -295,7 +298,7 @@ EffectRecord: TypeAlias = Intent | Receipt | Doubt
 QuotaRecord: TypeAlias = Gift | Share | Lapse | Cool
 MemoryRecord: TypeAlias = Cell | Tally
 ControlRecord: TypeAlias = Switch | Shut
-_Other: TypeAlias = QuotaRecord | MemoryRecord | ControlRecord | Roster | Step | Mark | Cursor
+_Other: TypeAlias = QuotaRecord | MemoryRecord | ControlRecord | Roster | Step | Mark | Cursor | Floor | Cut
 Record: TypeAlias = TaskRecord | EffectRecord | _Other | Unknown
 
 _Known: TypeAlias = TaskRecord | EffectRecord | _Other
@@ -314,6 +317,7 @@ _CHECKS: Final[dict[str, check.Check]] = {
     "value": check.blob, "seen": check.seen, "expires_ms": check.count, "plus": check.count, "minus": check.count,
     "round": check.count, "mode": check.mode, "reason": check.reason, "away": check.count, "session": check.count,
     "lease_ms": check.count,
+    "keeper": check.key, "until": check.stamp, "kept": check.marks,
 }  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
 
@@ -322,6 +326,7 @@ _TYPES: Final[dict[str, type[_Known]]] = {
     "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
     "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
     "cell": Cell, "tally": Tally, "switch": Switch, "shut": Shut, "cursor": Cursor, "lapse": Lapse,
+    "floor": Floor, "cut": Cut,
 }  # fmt: skip
 _CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
 _GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
@@ -331,6 +336,7 @@ _SPECIAL: Final[dict[tuple[str, str], check.Check]] = {
     ("grant", "over"): check.count, ("roster", "over"): check.ballot, ("share", "holder"): check.key,
     ("cell", "task"): check.maybe_key, ("tally", "task"): check.maybe_key, ("lapse", "holder"): check.key,
     ("switch", "number"): check.attempt, ("switch", "over"): check.dots, ("shut", "seen"): check.dots,
+    ("floor", "over"): check.versions,
 }  # fmt: skip
 _FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {
     code: tuple((field.name, _SPECIAL.get((code, field.name)) or _CHECKS[field.name]) for field in fields(kind))

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final, TypeAlias
 
+from .cuts import MARK_BYTES
 from .errors import EntryInvalid
 from .stamps import STAMP_MAX
 
@@ -27,7 +29,7 @@ MODES: Final = ("run", "drain", "pause", "stop", "halt")
 REASON_CHARS_MAX: Final = 500
 DOTS_MAX: Final = 1024
 """Authors of switches of one target."""
-HOWS: Final = frozenset({"", "aside", "cancelled", "dropped", "skipped"})
+HOWS: Final = frozenset({"", "aside", "cancelled", "dropped", "late", "skipped"})
 SETTLED: Final = frozenset({"sending", "open", "resend", "refused", "skipped", "posted", "resent", "found"})
 """Of a doubt: about to be sent again; nobody knows; a person wants it sent again; surely not done; given up; a person
 says that it was done; done by sending it again; found done at the sink."""
@@ -170,3 +172,23 @@ def _pairs(field: str, value: object, limit: int, what: str, check: Check) -> No
     names = [pair[0] for pair in value]
     if names != sorted(set(names)):
         raise EntryInvalid(f"{field} must be sorted by name, and name nobody twice")
+
+
+def marks(field: str, value: object) -> None:
+    blob(field, value)
+    assert isinstance(value, bytes)
+    if len(value) % MARK_BYTES:
+        raise EntryInvalid(f"{field} must be marks of {MARK_BYTES} bytes each")
+    parts = [value[start : start + MARK_BYTES] for start in range(0, len(value), MARK_BYTES)]
+    if any(one >= other for one, other in pairwise(parts)):
+        raise EntryInvalid(f"{field} must be sorted, and name nothing twice")
+
+
+def versions(field: str, value: object) -> None:
+    if type(value) is not tuple or any(type(pair) is not tuple or len(pair) != 2 for pair in value):
+        raise EntryInvalid(f"{field} must be pairs of a keeper and a number")
+    for pair in value:
+        key(field, pair[0])
+        attempt(field, pair[1])
+    if any(one[0] >= other[0] for one, other in pairwise(value)):
+        raise EntryInvalid(f"{field} must be sorted by keeper, and name nobody twice")

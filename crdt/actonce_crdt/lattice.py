@@ -17,6 +17,8 @@ def greatest(a: R | None, b: R | None, order: Callable[[R], tuple[int | str, ...
     """The larger of two records by (`order`, bytes)."""
     if a is None or b is None:
         return b if a is None else a
+    if a == b:
+        return a
     left, right = order(a), order(b)
     if left == right:
         return a if encode(a) >= encode(b) else b
@@ -27,6 +29,8 @@ def least(a: R | None, b: R | None, order: Callable[[R], tuple[int | str, ...]])
     """The smaller of two records by (`order`, bytes)."""
     if a is None or b is None:
         return b if a is None else a
+    if a == b:
+        return a
     left, right = order(a), order(b)
     if left == right:
         return a if encode(a) <= encode(b) else b

@@ -21,7 +21,7 @@ from .cells import Cell, Tally
 from .entries import encode
 from .lattice import each_greatest
 
-SHAPES: Final = {"r": "register", "s": "set", "m": "map", "l": "list", "c": "counter"}
+SHAPES: Final = {"r": "register", "s": "set", "m": "map", "l": "list", "c": "counter", "t": "text"}
 """The first letter of an entry's key, and what it says."""
 
 
@@ -31,7 +31,8 @@ def place(shape: str, name: str, member: str = "") -> str:
     Args:
         shape: a key of `SHAPES`.
         name: what the agent calls it: without the character NUL.
-        member: the set's member, the map's field, the list's item; "" for a register and a counter.
+        member: the set's member, the map's field, the list's item, the replica that edited the text; "" for a register
+            and a counter.
     """
     return f"{shape}:{name}\0{member}"
 

@@ -17,7 +17,7 @@ S = TypeVar("S")
 
 
 class Shelf(Generic[S]):
-    """`add` costs a join, `remove` one for each entry that the key has left."""
+    """`add` costs a join; `remove` a few, or, of an entry that counted, one for each entry that the key has left."""
 
     __slots__ = ("_join", "_lift", "_records", "_states", "entries", "states")
 
@@ -50,7 +50,15 @@ class Shelf(Generic[S]):
         del rest[entry_id]
         if not rest:
             del self.entries[key]
-        self.fold(key)
+        if not rest or not self._stays(key, record, rest):
+            self.fold(key)
+
+    def _stays(self, key: str, record: Record, rest: Mapping[EntryId, Record]) -> bool:
+        """Whether the state of a key is the same without this entry: a copy of it is left, or others make it up."""
+        there = self.joined(key)
+        if record in there:
+            return any(one == record for one in rest.values())
+        return bool(there) and reduce(self._join, map(self._lift, there)) == self._states[key]
 
     def fold(self, key: str) -> None:
         """Join the entries of a key anew."""

@@ -2,15 +2,18 @@
 
 The view is a pure function of the *set* of entries: it depends neither on their order, nor on who sent them, nor on
 seeing one twice. `State.fold` computes it from nothing; adding and removing entries one by one gives the same view.
+What was asked for below a floor is *late* in it: see `overdue`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from . import control, effect, memory, quota, roster, step, task
+from . import control, effect, memory, quota, roster, step
 from .cells import Cell, Tally
 from .control import ControlState
 from .cursor import Cursor, cursor_order
+from .cuts import Cut, Floor
 from .disputes import ABOUT, Disputes
 from .effect import EffectState
 from .entries import (
@@ -35,6 +38,7 @@ from .entries import (
 )
 from .lattice import greatest
 from .memory import CellState, TallyState
+from .overdue import FloorShelf, TaskShelf
 from .packing import pack
 from .quota import QuotaState
 from .rights import Cool, Gift, Lapse, Share
@@ -45,16 +49,18 @@ from .task import TaskState
 
 _NOTHING: Mapping[EntryId, Record] = {}
 
+_EVIDENCE = (Claim, Try, Done, Intent, Receipt, Doubt)
+
 
 class State:
     """The fold of the entries present. Each lattice has a key space of its own.
 
-    `add` costs O(1); `remove` costs O(entries of that key). Entries of unknown kinds are kept, counted in
+    `add` costs O(1); `remove` at most O(entries of that key). Entries of unknown kinds are kept, counted in
     `canonical` and `history`, and change nothing else.
     """
 
     def __init__(self) -> None:
-        self._tasks = Shelf[TaskState](task.lift, task.join, task.records)
+        self._tasks = TaskShelf()
         self._effects = EffectShelf(effect.lift, effect.join, effect.records)
         self._steps = StepShelf(_itself, step.join, _alone)
         self._marks = Shelf[Mark](_itself, join_marks, _alone)
@@ -64,6 +70,7 @@ class State:
         self._controls = Shelf[ControlState](control.lift, control.join, ControlState.records)
         self._cells = PlaceShelf[CellState](memory.lift_cell, memory.join_cells, CellState.records)
         self._tallies = PlaceShelf[TallyState](memory.lift_tally, memory.join_tallies, TallyState.records)
+        self._cuts = Shelf[None](_nothing, lambda a, b: None, lambda state: ())
         self._unknown = Shelf[frozenset[Unknown]](lambda one: frozenset((one,)), frozenset.union, lambda state: state)
         self._shelves: dict[type[Record], Shelf[Any]] = {
             **dict.fromkeys((Task, Claim, Try, Done, Passed, Cancel, Reopen, Grant, Release), self._tasks),
@@ -72,10 +79,13 @@ class State:
             **dict.fromkeys((Switch, Shut), self._controls),
             **{Step: self._steps, Mark: self._marks, Cursor: self._cursors, Roster: self._rosters},
             **{Cell: self._cells, Tally: self._tallies, Unknown: self._unknown},
+            **{Floor: FloorShelf(self._tasks), Cut: self._cuts},
         }
         self._present: dict[EntryId, Record] = {}
         self.tasks: Mapping[str, TaskState] = self._tasks.states
         """Task id -> state: a live, read-only view. Of some tasks only a claim or a result may be known yet."""
+        self.late: Mapping[str, Task] = self._tasks.late
+        """Task id -> what was asked for below a floor, and has no other outcome: a live, read-only view."""
         self.effects: Mapping[str, EffectState] = self._effects.states
         """Effect key -> state: a live, read-only view."""
         self.steps: Mapping[str, Step] = self._steps.states
@@ -113,12 +123,13 @@ class State:
         present = self._present.setdefault(entry_id, record)
         if present is record:
             kind = type(record)
+            shelf = self._shelves[kind]
             if kind in ABOUT:
-                self.disputes.before(record)
-                self._shelves[kind].add(entry_id, record)
+                self.disputes.before(record, shelf.entries.get(record.key, _NOTHING).values())
+                shelf.add(entry_id, record)
                 self.disputes.after(record)
             else:
-                self._shelves[kind].add(entry_id, record)
+                shelf.add(entry_id, record)
         elif present != record:
             raise ValueError(f"entry {entry_id} is already present with another record")
 
@@ -130,8 +141,39 @@ class State:
         record = self._present.pop(entry_id, None)
         if record is not None:
             self._shelves[type(record)].remove(entry_id, record)
-            if type(record) in ABOUT:
+            if type(record) in ABOUT or record.key in self.disputes.disputed:
                 self.disputes.after(record)
+
+    @property
+    def floors(self) -> tuple[Floor, ...]:
+        """The floors that count, sorted by keeper."""
+        return self._tasks.floors
+
+    def take_flipped(self) -> list[str]:
+        """Tasks that became late, or are not any more, because a floor came or went, since this was last asked."""
+        return self._tasks.take_flipped()
+
+    def get(self, entry_id: EntryId) -> Record | None:
+        """An entry that is present; None too for one that could not be decoded."""
+        return self._present.get(entry_id)
+
+    def beside(self, record: Record) -> Mapping[EntryId, Record]:
+        """All entries present for the key of `record` in its key space, itself included: a live, read-only view."""
+        return MappingProxyType(self._shelves[type(record)].entries.get(record.key, _NOTHING))
+
+    def entries_of_task(self, task_id: str) -> Mapping[EntryId, Record]:
+        """All entries present for a task but those of its effects and steps: a live, read-only view."""
+        return MappingProxyType(self._tasks.entries.get(task_id, _NOTHING))
+
+    def joined(self, record: Record) -> list[Record]:
+        """Entries whose join is the state of the key of `record`, late ones included: enough to write it down again."""
+        return self._shelves[type(record)].joined(record.key)
+
+    def evidence(self, record: Record) -> list[Record]:
+        """Of a task or an effect about which more than one claim has said something: all of it. Else nothing."""
+        if record.key not in self.disputes.disputed:
+            return []
+        return list(dict.fromkeys(one for one in self.beside(record).values() if isinstance(one, _EVIDENCE)))
 
     def effects_of(self, task_id: str) -> Sequence[str]:
         """Keys of the effects whose winning intent names this task, sorted."""
@@ -202,6 +244,10 @@ def join_cursors(a: Cursor, b: Cursor) -> Cursor:
 
 def _itself(record: Any) -> Any:
     return record
+
+
+def _nothing(record: Any) -> None:
+    """A cut says nothing."""
 
 
 def _alone(record: Any) -> tuple[Any]:

@@ -298,7 +298,8 @@ def _deltas(
 def encode_update(deltas: tuple[Delta, ...]) -> bytes:
     """The bytes of a change, in one form: the same deltas give the same bytes, whatever their order.
 
-    Removals are written as whole prefixes, from clock 0: a receiver that missed an earlier removal needs nothing else.
+    Removals begin where the removed prefix ended before. A receiver that has missed an earlier removal takes them for a
+    gap: what made that one harmless may be in another chain, which it has not read either (see `compaction`).
     """
     written = sorted((delta for delta in deltas if delta.end > delta.start), key=_descending)
     out = [varint(len(written))]
@@ -307,7 +308,8 @@ def encode_update(deltas: tuple[Delta, ...]) -> bytes:
     removals = sorted((delta for delta in deltas if delta.removed > delta.removed_before), key=_descending)
     out.append(varint(len(removals)))
     for delta in removals:
-        out += (varint(delta.client), b"\1\0", varint(delta.removed))
+        length = delta.removed - delta.removed_before
+        out += (varint(delta.client), b"\1", varint(delta.removed_before), varint(length))
     return b"".join(out)
 
 

@@ -30,6 +30,7 @@ from actonce.following import follow_jsonl
 from actonce.listening import SourceContext
 from actonce.placement import Traits
 from actonce.replica import Handle, Replica
+from actonce.resolving import Conflict
 from actonce.settings import LAN, LAPTOP, WAN, Settings
 from actonce.sinks import CallableSink, FileSink, HttpSink, Sink
 from actonce.sources import Item, Polled
@@ -45,6 +46,7 @@ __all__ = [
     "Agent",
     "CallableSink",
     "Child",
+    "Conflict",
     "Context",
     "EffectFailed",
     "Failover",

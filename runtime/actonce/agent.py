@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from actonce.errors import ConfigError
 from actonce.limits import CALENDAR, REQUESTS, QuotaSpec, make_quota
 from actonce.locks import LockService, parse_lock_url
+from actonce.merging import Merge, Merging
 from actonce.naming import check_name as check_name
 from actonce.naming import parse_duration_s as parse_duration_s
 from actonce.placement import SPREAD, Placement, Way
@@ -56,6 +57,10 @@ class TaskSpec:
     """When remembered steps do not fit the handler: see `Agent.task`."""
     poll: Poll | None = None
     """Its one task never ends: whoever has it polls this source."""
+    merge: Merge | None = None
+    """Its tasks merge conflicts in memory."""
+    retention_s: float | None = None
+    """How long its outcomes are remembered; None for what the settings say."""
 
     @property
     def is_async(self) -> bool:
@@ -67,7 +72,7 @@ _RECLAIM_SPEC = TaskSpec(RECLAIM, reclaim_rights, 1_000, None, "skip", guard="ma
 
 
 @dataclass(slots=True)
-class Agent(Sourcing):
+class Agent(Sourcing, Merging):
     """One identity, run by any number of replicas. Every replica should run the same declarations."""
 
     name: str
@@ -77,6 +82,7 @@ class Agent(Sourcing):
     sources: dict[str, Source] = field(default_factory=dict)
     polls: dict[str, Poll] = field(default_factory=dict)
     webhooks: dict[str, Webhook] = field(default_factory=dict)
+    merges: dict[str, Merge] = field(default_factory=dict)
     quotas: dict[str, QuotaSpec] = field(default_factory=dict)
     locks: str | LockService | None = None
     """The lock service of fenced kinds, as a URL or ready-made: see `lock`."""
@@ -96,6 +102,7 @@ class Agent(Sourcing):
         stand_in_after: str | float | None = None,
         example: Json = None,
         guard: GuardName = "available",
+        retention: str | float | None = None,
     ) -> Callable[[Handler], Handler]:
         """Register the decorated function as the handler of `kind`.
 
@@ -124,10 +131,22 @@ class Agent(Sourcing):
             guard: what happens in a partition that outlasts the takeover grace. "available": each side acts, once.
                 "majority": only a side that holds a majority of the roster acts (`actonce roster`); the other waits.
                 "fenced": only a side that the lock service gave the task to acts (`Agent.lock`); the other waits.
+            retention: how long the outcome of a task is remembered, and its key, as "1h" or "30d"; 7 days by default.
+                Whoever submits the key again within that time gets that outcome; later it is a new task.
         """
         check_name("a kind of task", kind)
         options = (retries, timeout, on_doubt, on_changed, placement, stand_in_after, guard)
-        return self._task(kind, *options, example)
+        register = self._task(kind, *options, example)
+        if retention is None:
+            return register
+        retention_s = parse_duration_s(retention)
+
+        def keep(handler: Handler) -> Handler:
+            registered = register(handler)
+            self.tasks[kind] = replace(self.tasks[kind], retention_s=retention_s)
+            return registered
+
+        return keep
 
     def _task(
         self,

@@ -77,7 +77,9 @@ class Claims:
         tasks = self._ledger.state.tasks
         for key in keys:
             state = tasks.get(key)
-            if state is not None:
+            if key in self.open and (state is None or (state.task is None and state.done is None)):
+                self._vanished(key)
+            elif state is not None:
                 self._look(key, state)
             elif self._apart:
                 self._brought_on(key)
@@ -89,6 +91,15 @@ class Claims:
         about = effect.intent if effect is not None else state.steps.get(key)
         if about is not None and about.task in self._apart:
             self._apart_from = None
+
+    def _vanished(self, task: str) -> None:
+        """Somebody has forgotten it, though we never heard that it is over: it will be, or it was."""
+        for known in (self.open, self._apart, self._given_up, self._granted, self._delegated):
+            known.pop(task, None)
+        self._waited.discard(task)
+        self._poison.over(task)
+        self._ready.discard(task)
+        self._executor.revoke(task)
 
     def _look(self, task: str, state: TaskState) -> None:
         if self._executor.has(task) and not self._executor.holds(task, state):
@@ -105,6 +116,7 @@ class Claims:
         if state.done is not None:
             self.open.pop(task, None)
             self._given_up.pop(task, None)
+            self._waited.discard(task)
             self._poison.over(task)
             self._ready.discard(task)
             self._ready.ended(task)

@@ -41,7 +41,7 @@ class Context:
         self._posts: dict[str, int] = {}
         self._posting: set[str] = set()
         self._keys: set[str] = set()
-        self._recall = Recall(desk.memory, run, desk.world.wall)
+        self._recall = Recall(desk.memory, run, desk.world.wall, desk.agent.merges)
 
     @property
     def task(self) -> str:

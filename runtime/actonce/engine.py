@@ -30,6 +30,7 @@ from actonce.listening import Listeners
 from actonce.majority import Majority
 from actonce.membership import Membership
 from actonce.memory import Memory
+from actonce.merges import Merges
 from actonce.messages import Announce, Want, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
@@ -43,12 +44,13 @@ from actonce.readiness import Terms
 from actonce.reclaim import RECLAIM
 from actonce.routes import Routes
 from actonce.running import Gate, Run
-from actonce.scheduler import Scheduler
+from actonce.scheduler import Scheduler, mesh_wall
 from actonce.settings import Settings
 from actonce.settling import Settled
 from actonce.spread import Spread
 from actonce.standing import Standing
 from actonce.steps import Steps
+from actonce.upkeep import Upkeep
 from actonce.views import Views
 from actonce.voting import Voting
 from actonce.world import Cancel, World
@@ -149,27 +151,24 @@ class Engine:
         self.inbox = Inbox(world, agent, self.ledger, self.membership, self.standing)
         self.orders = Orders(self.ledger, self.membership, self.inbox)
         self.doubts = Doubts(self.me.name, self.ledger, self.inbox, self.outbox, self.executor)
+        self.upkeep = Upkeep(
+            *(world, settings, agent, self.ledger, self.membership, f"{self.me.name}/{self.about.journal}"),
+            wall=lambda: mesh_wall(world, self.membership),
+            unfinished=lambda: self.claims.open,
+        )
         asking = (self.membership, self.inbox, self.standing)
         self.scheduler = Scheduler(world, agent, self.ledger, *asking, self.note)
+        self.merges = Merges(world, agent, self.ledger, *asking)
         acting = (self.gate, self.executor, self.claims, self.inbox, self.standing)
         self.control = Control(world, settings, agent, self.ledger, self.membership, *acting, self.note)
         self.desk = self._make_desk()
         self.listeners = Listeners(self.desk, self.me.name, agent.sources if self.about.kinds else {}, self.note)
 
     def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
-        return About(
-            self.agent.name,
-            recovered.journal_id,
-            recovered.incarnation,
-            self.ledger.client_id,
-            {kind: str(spec.placement) for kind, spec in self.agent.tasks.items() if not (witness or self.follow)},
-            address,
-            self.settings.contact_window_s,
-            self.world.process,
-            self.me.traits,
-            recovered.replaces,
-            self.follow,
-        )
+        kinds = {kind: str(one.placement) for kind, one in self.agent.tasks.items() if not (witness or self.follow)}
+        whose = (self.agent.name, recovered.journal_id, recovered.incarnation, self.ledger.client_id)
+        where = (address, self.settings.contact_window_s, self.world.process, self.me.traits)
+        return About(*whose, kinds, *where, recovered.replaces, self.follow)
 
     def _make_guards(self, journal: str, roster: tuple[str, ...]) -> Guards:
         parts = (self.world, self.ledger, self.membership)
@@ -214,11 +213,7 @@ class Engine:
 
     def _make_gossip(self) -> Gossip:
         gossip = Gossip(
-            self.world,
-            self.settings,
-            self.about,
-            self.ledger,
-            self.membership,
+            *(self.world, self.settings, self.about, self.ledger, self.membership, self.memory.texts),
             seek=lambda name: self.routes.seek(name),
             free=lambda: self.claims.free,
             on_word=self._heard,
@@ -242,6 +237,7 @@ class Engine:
             self.note(f"{self.damage}: acts once it has read all from a replica that remembers")
         try:
             self.ledger.recover(self._recovered.updates)
+            self.memory.texts.recover(self._recovered.texts)
         except CrdtError as error:
             raise ReplicaFailed(f"the journal holds an update that is not valid: {error}") from error
         if self._guarded:
@@ -316,6 +312,7 @@ class Engine:
             self.routes.beat()
         self.quotas.tick()
         self._pump()
+        self.upkeep.tick(acting=now < self.gate.until and self.claims.enabled)
         self.world.call_later(self.settings.tick_s, self._tick)
 
     def wake(self) -> None:
@@ -342,6 +339,7 @@ class Engine:
                 self.gossip.announce()
             self.scheduler.look()
             self.desk.polls.look()
+            self.merges.look()
             self.claims.pump()
         if self.membership.settled_durably:
             self.listeners.begin()
@@ -363,6 +361,7 @@ class Engine:
         self.majority.changed(keys)
         self.inbox.changed(keys)
         self.quotas.changed(keys)
+        self.merges.changed(keys)
         self.doubts.changed()
         self.wake()
 

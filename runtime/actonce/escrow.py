@@ -47,6 +47,9 @@ class Account:
     cold_until: float = 0.0
     period: int = 0
     """Never goes back, whatever the clock says."""
+    ends_at: float = math.inf
+    """On our clock: when this period ends, as far as the wall clock can tell."""
+    received_known: int = 0
     late_known: int = 0
     late_settled: int = 0
     late: list[tuple[float, int]] = field(default_factory=list)
@@ -90,7 +93,7 @@ class Account:
     def again_at(self, now: float) -> float:
         """When rights are free that may be in use now, by somebody who cannot be asked."""
         if self.resource.calendar:
-            return self.period + 1.0
+            return self.resource.free_in(self.period, now + self.flight_s, self.ends_at)
         return now + self.flight_s + self.resource.window_s * (1 + self.clock_error) + MARGIN_S
 
     def clock(self, now: float) -> float:
@@ -98,13 +101,14 @@ class Account:
 
     # From the journal
 
-    def recover(self, now: float, period: int) -> None:
-        """After a start: whatever was open counts as used this moment."""
+    def recover(self, now: float, period: int, earlier: int) -> None:
+        """After a start: whatever was open counts as used this moment, and in this period too if the last one ended
+        less than a flight ago: `earlier` is the period of that time."""
         share = self.state().shares.get(self.holder)
         self.period = max(period, share.period if share is not None else 0)
         if share is not None:
             self._seq, self.late_settled = share.seq, share.late
-            if not self.resource.calendar or share.period == self.period:
+            if not self.resource.calendar or share.period >= earlier:
                 self.open = self.cold = min(share.open, max(0, self.held))
             self.away = self.state().given(self.holder)  # what was announced before may be known to nobody
             if share.lease_ms:
@@ -115,14 +119,17 @@ class Account:
         self.cold_until = self.again_at(now)
         self.look(now)
 
-    def look(self, now: float) -> None:
-        """Something came for this resource: rights that are still in use elsewhere are noted."""
+    def look(self, now: float) -> bool:
+        """Something came for this resource: rights that are still in use elsewhere are noted. Whether rights came."""
         late = self.state().late(self.holder)
         if late > self.late_known:
             known = max(self.late_known, self.late_settled)
             if late > known:
                 self.late.append((self.again_at(now), late - known))
             self.late_known = late
+        received, known = self.state().received(self.holder), self.received_known
+        self.received_known = received
+        return received > known
 
     # Time
 

@@ -245,7 +245,8 @@ class Executor:
                 run.job.cancel()
         else:
             run = waiting
-        if run is not None and self._ledger.state.tasks[task].done is None:
+        state = self._ledger.state.tasks.get(task)
+        if run is not None and state is not None and state.done is None:
             self._guards.of(run.spec.kind).ended(task, run.epoch)
 
     def holds(self, task: str, state: TaskState) -> bool:
@@ -285,7 +286,8 @@ class Executor:
         self._retries[run.task] = (run, self._world.call_later(wait_s, lambda: self._again(run)))
 
     def _again(self, run: Run) -> None:
-        holds = self.holds(run.task, self._ledger.state.tasks[run.task])
+        state = self._ledger.state.tasks.get(run.task)
+        holds = state is not None and self.holds(run.task, state)
         self._retries.pop(run.task, None)
         self._due.pop(run.task, None)
         if not holds:

@@ -243,7 +243,7 @@ class Fenced:
 
     def _is_claimed(self, hold: Hold) -> bool:
         """The winning claim is ours, and there is no outcome."""
-        state = self._ledger.state.tasks[hold.task]
+        state = self._ledger.task(hold.task)
         return state.done is None and self._me in self.claimants(state)
 
     def _is_wanted(self, hold: Hold) -> bool:
@@ -253,7 +253,8 @@ class Fenced:
     def _give_back(self, hold: Hold) -> bool:
         if self._has(hold.task):
             return False
-        done, now = self._ledger.state.tasks[hold.task].done is not None, self._world.now()
+        state, now = self._ledger.task(hold.task), self._world.now()
+        done = state.done is not None or state.task is None
         if hold.unsure is None and (hold.permit is None or hold.permit.lease.lost):
             del self.holds_of[hold.task]
             return False

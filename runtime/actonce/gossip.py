@@ -19,10 +19,27 @@ from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
 from actonce.lines import Line, frames
 from actonce.membership import Membership
-from actonce.messages import CLIENTS_MAX, Ack, Announce, Ask, Bye, Chunk, Heartbeat, Kept, Message, Push, Want
+from actonce.messages import (
+    CLIENTS_MAX,
+    Ack,
+    Announce,
+    Ask,
+    Bye,
+    Chunk,
+    Edit,
+    Heartbeat,
+    Kept,
+    Message,
+    Push,
+    TextAsk,
+    TextDigest,
+    Want,
+)
 from actonce.ownership import Member
 from actonce.peers import About
 from actonce.settings import Settings
+from actonce.texting import Texting
+from actonce.texts import Texts
 from actonce.world import World
 from actonce_crdt import DocumentPoisoned, StateVectorInvalid, UpdateGap, UpdateInvalid, parse_state_vector
 from actonce_transports import End, Identity, Link, Reach, TransportError
@@ -41,6 +58,7 @@ class Gossip:
         about: About,
         ledger: Ledger,
         membership: Membership,
+        texts: Texts,
         *,
         seek: Callable[[str], None],
         free: Callable[[], int],
@@ -76,6 +94,7 @@ class Gossip:
         self._acks: dict[str, None] = {}
         self._discovered: set[str] = set()
         self._kept: Mapping[int, int] = {}
+        self.texting = Texting(world, settings, ledger, texts, self._is_live, self._refuse)
         self.mutes: Callable[[Member], bool] = lambda member: False
         """Whose heartbeats must not be answered for the moment: see `Voting.mutes`."""
 
@@ -113,9 +132,10 @@ class Gossip:
         self._membership.look(self._world.now())
         self._membership.met(link.peer.name, line.about)
         self.lines[link.peer.name] = line
-        line.send(self._announcement())
+        self._announce(line, self._world.now())
         self._send_heartbeat(line)
         self.ask(link.peer.name)
+        self.texting.link_up(line)
 
     def _is_live(self, line: Line) -> bool:
         return self.lines.get(line.name) is line
@@ -176,6 +196,15 @@ class Gossip:
             case Push(update):
                 membership.hear(name)
                 self._integrate(name, line, update)
+            case Edit(update, text):
+                membership.hear(name)
+                self._integrate(name, line, update, text)
+            case TextAsk(state_vector):
+                membership.hear(name)
+                self.texting.answer(line, state_vector)
+            case TextDigest(digest):
+                membership.hear(name)
+                self.texting.digest(line, digest)
             case Ack(clock):
                 peer = membership.hear(name)
                 peer.has_read({self._about.client: clock}, self._ledger.state_vector(), now)
@@ -202,7 +231,7 @@ class Gossip:
 
     def push(self, update: bytes) -> None:
         """Send an update, which is on disk, to every linked peer. A peer with a full queue will ask for it."""
-        parts = frames(Push(update))
+        parts = frames(self.texting.texts.message(update))
         for line in self.lines.values():
             line.send_frames(parts)
 
@@ -214,13 +243,18 @@ class Gossip:
             self.counts["asks"] += 1
             line.send(Ask(self._ledger.document.encoded_state_vector()))
 
-    def _integrate(self, name: str, line: Line, update: bytes) -> None:
+    def _integrate(self, name: str, line: Line, update: bytes, text: bytes = b"") -> None:
         try:
-            self._ledger.integrate(update)
+            if text:
+                self.texting.texts.integrate(update, text)
+            else:
+                self._ledger.integrate(update)
         except UpdateGap:
             self.counts["gaps"] += 1
             if not line.receiving:  # else what is missing is just coming in
                 self.ask(name)
+            if text:
+                self.texting.ask(line)
             return
         except UpdateInvalid as error:
             self._refuse(line, str(error))
@@ -273,8 +307,12 @@ class Gossip:
         self.tell_kept(self._kept)
         for name, line in list(self.lines.items()):
             line.unanswered += 1
-            self._send_heartbeat(line)
             peer, now = self._membership.peers[name], self._world.now()
+            missed = peer.has_heard < self._membership.announced.number
+            if missed and now - line.announced_at >= self._settings.ask_again_s:
+                self._announce(line, now)  # a relay may have died with it
+            self._send_heartbeat(line)
+            self.texting.beat(line)
             lags = now - peer.behind_since >= self._settings.ask_again_s or self._diverged(name)
             if lags and not line.receiving:
                 self.ask(name)
@@ -297,8 +335,12 @@ class Gossip:
     def announce(self) -> None:
         """Our view changed (and is on disk): tell everybody, with a heartbeat that makes it count."""
         for line in list(self.lines.values()):
-            line.send(self._announcement())
+            self._announce(line, self._world.now())
             self._send_heartbeat(line)
+
+    def _announce(self, line: Line, now: float) -> None:
+        line.announced_at = now
+        line.send(self._announcement())
 
     def goodbye(self) -> None:
         """We have stopped acting for good."""

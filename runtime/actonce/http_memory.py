@@ -11,18 +11,26 @@ from actonce.agent import parse_duration_s
 from actonce.engine import Engine
 from actonce.errors import ConfigError, MemoryInvalid
 from actonce.inbox import Submitted
-from actonce.memory import MEMBER_BYTES_MAX, NAME_BYTES_MAX, Put, check_text, pack_memory
+from actonce.memory import MEMBER_BYTES_MAX, NAME_BYTES_MAX, Put, Revision, check_text, pack_memory
 from actonce_crdt import CellState, place
+from actonce_crdt.drafts import Draft, difference
 
-BODY = 'the body is {"value": any JSON, "ttl": seconds or absent} or {"remove": true}; "field" names one of a map'
+BODY = (
+    'the body is {"value": any JSON, "ttl": seconds or absent}, {"value": "...", "text": true} or {"remove": true}; '
+    '"field" names one of a map'
+)
 
 
 def look(engine: Engine, name: str, query: Mapping[str, str], limit: int) -> tuple[int, object]:
     """Status and answer of GET /memory (all names) and GET /memory/NAME."""
     state, now_ms = engine.ledger.state, int(engine.world.wall() * 1000)
+    texts = {text: engine.memory.texts.read(text).text for text in engine.memory.texts.names}
     if not name:
-        return 200, memory_report.names(state, query.get("prefix", ""), now_ms, limit)
-    found = memory_report.history(state, name) if "history" in query else memory_report.recall(state, name, now_ms)
+        return 200, memory_report.names(state, query.get("prefix", ""), now_ms, limit, texts)
+    if "history" in query:
+        rows = memory_report.history(state, name)
+        return (200, rows) if rows else (404, {"error": f"nothing is remembered under {name!r}"})
+    found = memory_report.recall(state, name, now_ms, texts)
     return (200, found) if found else (404, {"error": f"nothing is remembered under {name!r}"})
 
 
@@ -36,7 +44,7 @@ def order(engine: Engine, name: str, body: bytes, reply: Callable[[str], None]) 
     put = _read(engine, name, _parse(body))
     engine.memory.check([put])
     clock = engine.memory.write([put], "")
-    word = "remembered" if put.value else "forgotten"
+    word = "remembered" if (put.text if isinstance(put, Revision) else put.value) else "forgotten"
     engine.inbox.when_kept(clock, Submitted(name, new=False), lambda kept: reply(word))
 
 
@@ -50,7 +58,9 @@ def _parse(body: bytes) -> dict[str, Any]:
     return asked
 
 
-def _read(engine: Engine, name: str, asked: dict[str, Any]) -> Put:
+def _read(engine: Engine, name: str, asked: dict[str, Any]) -> Put | Revision:
+    if asked.get("text") is True or engine.memory.shape(name) == "t":
+        return _read_text(engine, name, asked)
     field, wall = asked.get("field", ""), engine.world.wall()
     if field != "":
         check_text("the field", field, MEMBER_BYTES_MAX)
@@ -68,3 +78,19 @@ def _read(engine: Engine, name: str, asked: dict[str, Any]) -> Put:
     except ConfigError as error:
         raise MemoryInvalid(f"ttl: {error}") from None
     return Put(shape, name, field, pack_memory(asked["value"]), seen.context(), expires_ms)
+
+
+def _read_text(engine: Engine, name: str, asked: dict[str, Any]) -> Revision:
+    """Make a text this, by one edit over what is known here; or delete all of it."""
+    base, new = engine.memory.texts.read(name), asked.get("value", "")
+    if not isinstance(new, str) or "field" in asked or "ttl" in asked:
+        raise MemoryInvalid(f"{name!r} is a text: its value is a string, and it has neither fields nor an end")
+    try:
+        new.encode()
+    except UnicodeEncodeError as error:
+        raise MemoryInvalid(f"this cannot be written into a text: it has no UTF-8 form ({error.reason})") from None
+    if "remove" in asked and not base.text:
+        raise MemoryInvalid(f"nothing is remembered under {name!r}")
+    draft = Draft(base.text)
+    draft.splice(*difference(base.text, new))
+    return Revision(name, base, draft.pieces, new)

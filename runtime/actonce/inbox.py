@@ -99,8 +99,8 @@ class Inbox:
         if self._agent.tasks[kind].placement.way is Way.LOCAL:
             task = f"{task}@{self._membership.me.name}"
         known_task = self._ledger.state.tasks.get(task)
-        if known_task is not None and known_task.task is not None:
-            if known_task.task.payload != payload and not first_counts:
+        if known_task is not None and (known_task.task is not None or known_task.done is not None):
+            if known_task.task is not None and known_task.task.payload != payload and not first_counts:
                 raise KeyReused(f"key {key!r} was used before with another payload for {kind!r}")
             # Perhaps from a peer, and on its way to our disk: wait for all that is queued there.
             known = Submitted(task, new=False)
@@ -113,7 +113,7 @@ class Inbox:
     def add(self, task: str, kind: str, payload: bytes, terms: Terms) -> int:
         """Write a task down, unless it is known; returns the clock that must be durable for it to be so."""
         state = self._ledger.state.tasks.get(task)
-        if state is not None and state.task is not None:
+        if state is not None and (state.task is not None or state.done is not None):
             return self._ledger.next_clock
         me, stamp = self._membership.me.name, self._ledger.stamp()
         return self._ledger.write(

@@ -13,6 +13,7 @@ from actonce.errors import ActonceError, PayloadInvalid, PayloadTooLarge, StepsC
 from actonce.executor import Finished, printable
 from actonce.inbox import pack_payload
 from actonce.polling import poll_forever
+from actonce.resolving import resolve
 from actonce.running import Run
 from actonce_crdt import Json, unpack_value
 
@@ -60,6 +61,8 @@ async def _call(desk: Desk, run: Run, scope: anyio.CancelScope) -> Json:
     value: Json
     if run.spec.poll is not None:
         return await poll_forever(desk, run, run.spec.poll)
+    if run.spec.merge is not None:
+        return await resolve(desk, run, context, run.spec.merge)
     if run.spec.is_async:
         value = await run.spec.handler(context, payload)
         return value

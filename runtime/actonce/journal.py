@@ -19,13 +19,16 @@ UPDATE = "update"
 VIEW = "view"
 """Kind of a row that holds the view a replica acts under; the last one counts."""
 
+TEXT = "text"
+"""Kind of a row that holds an update of the texts' document."""
+
 META = "meta"
 """Kind of a row for people and tools: kept and checked, never read back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`kind` is one of UPDATE, VIEW and META; `data` is opaque here."""
+    """`kind` is one of UPDATE, VIEW, TEXT and META; `data` is opaque here."""
 
     kind: str
     data: bytes
@@ -50,6 +53,8 @@ class Recovered:
     is None and `new` False: only others can say what was forgotten."""
     replaces: str = ""
     """Id of the journal that this one was made in place of, under its lock; "" where there is none, or nobody knows."""
+    texts: tuple[bytes, ...] = ()
+    """Updates of the texts' document, in order of appending."""
 
 
 class Journal(Protocol):
@@ -64,6 +69,11 @@ class Journal(Protocol):
 
     def append(self, rows: Sequence[Row], durable: Callable[[], None]) -> None:
         """Queue `rows`; never blocks. With no rows `durable` follows that of the append before. Engine's thread."""
+        ...
+
+    def snapshot(self, update: bytes, durable: Callable[[], None], beside: Sequence[Row] = ()) -> None:
+        """Queue an update that stands for all that were appended before, and, with the rows `beside` it, takes the
+        place of all rows but the last view: all or nothing."""
         ...
 
     def close(self) -> None:

@@ -10,12 +10,28 @@ strength of it until then; `when_durable` is the way to wait.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from actonce.errors import ActonceError
 from actonce.journal import Row
 from actonce.world import World
-from actonce_crdt import Change, Document, EntryInvalid, HybridClock, Record, State, decode, encode
+from actonce_crdt import (
+    Change,
+    Cut,
+    Document,
+    EntryId,
+    EntryInvalid,
+    HybridClock,
+    Record,
+    Rules,
+    State,
+    TaskState,
+    decode,
+    encode,
+    rewrite,
+)
+
+_NO_STATE = TaskState()
 
 
 class Ledger:
@@ -57,9 +73,18 @@ class Ledger:
         """Called with each update of a peer that brought something, and whose entries it brought."""
         self.refuses: Callable[[], ActonceError] | None = None
         """Makes the error that a replica which only follows raises in place of a write."""
+        self.journal_bytes = 0
+        """Of the updates in the journal, since its last snapshot."""
+        self.snapshot_bytes = 0
+        """Of the last snapshot."""
+        self._unread: dict[EntryId, bytes] = {}
         self._batch: list[bytes] = []
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self.client_id = client_id
+        self.beside: Callable[[bytes], list[Row]] = lambda update: []
+        """Rows that go to the disk together with an update of ours: with it, or not at all."""
+        self.whole: Callable[[], list[Row]] = list
+        """Rows that take the place of all that ever went to the disk beside updates."""
 
     # Own entries
 
@@ -75,7 +100,7 @@ class Ledger:
         self._batch.append(encode(record))
         self.state.add((self.client_id, self.next_clock), record)
         self.next_clock += 1
-        self._on_changed([_subject(record)])
+        self._on_changed([_subject(record), *self.state.take_flipped()])
         return self.next_clock
 
     def check_writes(self) -> None:
@@ -86,6 +111,10 @@ class Ledger:
         if self.refuses is not None:
             raise self.refuses()
 
+    def task(self, task: str) -> TaskState:
+        """What is known of a task: nothing, of one that was forgotten while we thought that it is open."""
+        return self.state.tasks.get(task, _NO_STATE)
+
     def when_durable(self, call: Callable[[], None]) -> None:
         """Run `call` once everything written so far is on disk; at once when it is."""
         if self.durable_clock >= self.next_clock:
@@ -95,9 +124,15 @@ class Ledger:
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
-        change = self.document.append(batch)
+        if batch:
+            self._keep(self.document.append(batch))
+
+    def _keep(self, change: Change) -> None:
         clock = self.next_clock
-        self._world.journal.append([Row("update", change.update)], lambda: self._durable(clock, change.update))
+        self.journal_bytes += len(change.update)
+        rows = [Row("update", change.update), *self.beside(change.update)]
+        self.journal_bytes += sum(len(row.data) for row in rows[1:])
+        self._world.journal.append(rows, lambda: self._durable(clock, change.update))
 
     def _durable(self, clock: int, update: bytes) -> None:
         self.durable_clock = clock
@@ -105,15 +140,41 @@ class Ledger:
         while self._waiting and self._waiting[0][0] <= clock:
             self._waiting.popleft()[1]()
 
+    # Staying small
+
+    def compact(self, log: str, count: int, rules: Rules, cut: Cut) -> tuple[str, ...]:
+        """Shorten a log by its first `count` entries, after writing down what is still needed of them.
+
+        Returns the tasks that are forgotten by that. The log has so many entries.
+        """
+        self._flush()
+        own = self.client_id if log == self.name else None
+        made = rewrite(self.state, self.document.front(log, count), self._unread, own, rules, cut)
+        change = self.document.compact(log, count, made.entries)
+        self.next_clock += len(made.entries)
+        keys = self._fold(change)
+        self._keep(change)
+        if flipped := [key for key in keys if key not in self.state.tasks]:
+            self._on_changed(flipped)
+        return made.forgotten
+
+    def snapshot(self) -> None:
+        """Let the whole document take the place of all the updates in the journal."""
+        self._flush()
+        whole = self.document.diff({})
+        self.journal_bytes, self.snapshot_bytes = 0, len(whole)
+        self._world.journal.snapshot(whole, _nothing, self.whole())
+
     # Others' entries
 
     def recover(self, updates: Iterable[bytes]) -> None:
         """Take the journal's updates, in order, before anything else. They pass the same checks as a peer's."""
         for update in updates:
+            self.journal_bytes += len(update)
             self._fold(self.document.integrate(update))
 
-    def integrate(self, update: bytes) -> None:
-        """Take an update of a peer.
+    def integrate(self, update: bytes, beside: Sequence[Row] = ()) -> None:
+        """Take an update of a peer; what came `beside` it goes to the disk together with it.
 
         Raises:
             UpdateInvalid: hostile or malformed; nothing changed.
@@ -121,14 +182,17 @@ class Ledger:
             DocumentPoisoned: the library failed inside; the document must be thrown away.
         """
         change = self.document.integrate(update)
+        rows = [*([Row("update", change.update)] if change else ()), *beside]
+        if rows:
+            self._world.journal.append(rows, _nothing)
+        self.journal_bytes += sum(len(row.data) for row in beside)
         if not change:
             return
-        self._world.journal.append([Row("update", change.update)], _nothing)
+        self.journal_bytes += len(change.update)
         keys = self._fold(change)
         self.forgotten += sum(entry.log == self.name for entry in change.added)
-        clients = tuple(sorted({entry.id[0] for entry in change.added}))
-        self.on_fresh(change.update, clients)
-        self._on_integrated(clients)
+        self.on_fresh(change.update, change.advanced)
+        self._on_integrated(change.advanced)
         self._on_changed(keys)
 
     def _fold(self, change: Change) -> list[str]:
@@ -138,13 +202,19 @@ class Ledger:
             try:
                 record = decode(entry.data)
             except EntryInvalid:
+                self._unread[entry.id] = entry.data
                 continue  # it stays in the document, so that digests agree; it means nothing to any replica
             if not self.clock.observe(record.stamp, wall):
                 self.drifted[record.author] = max(record.stamp, self.drifted.get(record.author, 0))
             self.state.add(entry.id, record)
             keys[_subject(record)] = None
         for entry_id in change.removed:
-            self.state.remove(entry_id)
+            gone = self.state.get(entry_id)
+            if gone is not None:
+                self.state.remove(entry_id)
+                keys[_subject(gone)] = None
+            self._unread.pop(entry_id, None)
+        keys.update(dict.fromkeys(self.state.take_flipped()))
         return list(keys)
 
     def state_vector(self) -> dict[int, int]:

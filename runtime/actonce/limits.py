@@ -64,6 +64,12 @@ class Resource:
             case _:
                 return local.year * 12 + local.month - 1
 
+    def free_in(self, period: int, now: float, ends_at: float) -> float:
+        """Period in which a right is free whose use ends `now` at the latest, on a clock on which `period` ends at
+        `ends_at`: whoever has not heard yet that the next one began may have used it in that one already.
+        """
+        return period + (2.0 if now >= ends_at else 1.0)
+
     def period_ends(self, wall_s: float) -> float:
         """Unix time at which the calendar unit of `wall_s` ends."""
         zone = ZoneInfo(self.zone)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from actonce.errors import MessageInvalid
-from actonce.messages import Chunk, Message, Push, decode, encode
+from actonce.messages import Chunk, Edit, Message, Push, decode, encode
 from actonce.peers import About
 from actonce.world import World
 from actonce_transports import FRAME_BYTES_MAX, QUEUE_BYTES_MAX, Link
@@ -22,7 +22,7 @@ MESSAGE_BYTES_MAX = 256 * 1024 * 1024
 DRAIN_AGAIN_S = 0.02
 """Between two looks whether a link has room for more of a large message."""
 
-PUSH_HEAD = encode(Push(b""))[:2]
+PUSH_HEADS = (encode(Push(b""))[:2], encode(Edit(b"", b""))[:2])
 """How every push begins: anything else of that size could unpack into far more memory than it has bytes."""
 
 
@@ -41,6 +41,8 @@ class Line:
     unanswered: int = 0
     """Heartbeats that we sent since the newest one that was answered."""
     asked_at: float = -math.inf
+    announced_at: float = -math.inf
+    """When we last told it our view."""
     kept: int = 0
     """What we told of the peer's entries on our disk."""
     backlog: deque[bytes] = field(default_factory=deque)
@@ -103,7 +105,7 @@ class Line:
         whole = self._assemble(message)
         if whole is None:
             return None
-        if not whole.startswith(PUSH_HEAD):
+        if not whole.startswith(PUSH_HEADS):
             raise MessageInvalid("only a push may come in chunks")
         return decode(whole)
 

@@ -133,10 +133,10 @@ class Majority:
         return None
 
     def _look(self, task: str) -> None:
-        state = self._ledger.state.tasks[task]
+        state = self._ledger.task(task)
         epoch, since = self._asked.get(task) or self._reading[task]
         version = self._electorate.version
-        if state.done is not None:
+        if state.done is not None or state.task is None:
             self._forget(task)
         elif self._is_lost(state, epoch) or (task in self._asked and self._is_stuck(state, epoch, since)):
             self._forget(task)

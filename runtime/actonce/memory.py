@@ -14,7 +14,24 @@ from typing import Final
 
 from actonce.errors import MemoryFull, MemoryInvalid
 from actonce.ledger import Ledger
-from actonce_crdt import SHAPES, Cell, CellState, Json, Tally, TallyState, ValueInvalid, pack_value, parse_place, place
+from actonce.texts import Texts
+from actonce_crdt import (
+    SHAPES,
+    TEXT_CLIENTS_MAX,
+    Cell,
+    CellState,
+    Json,
+    Tally,
+    TallyState,
+    ValueInvalid,
+    Version,
+    pack_value,
+    parse_place,
+    place,
+    stamp_wall_s,
+    unpack_value,
+)
+from actonce_crdt.drafts import Piece
 
 VALUE_BYTES_MAX: Final = 65_536
 """For one value, as msgpack."""
@@ -22,6 +39,10 @@ MEMORY_BYTES_MAX: Final = 8 * 1024 * 1024
 """For all values together, concurrent ones included."""
 PLACES_MAX: Final = 100_000
 """Registers, counters, members, fields and items, those taken away included."""
+TEXT_BYTES_MAX: Final = 262_144
+"""For one text, as UTF-8."""
+TEXTS_BYTES_MAX: Final = 4 * 1024 * 1024
+"""For all texts together."""
 NAME_BYTES_MAX: Final = 200
 MEMBER_BYTES_MAX: Final = 256
 WRITES_MAX: Final = 1_000
@@ -52,7 +73,18 @@ class Count:
     minus: int
 
 
-Write = Put | Count
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """Edit a text: keep these parts of the version that was read, and put new text between them."""
+
+    name: str
+    base: Version
+    pieces: tuple[Piece, ...]
+    text: str
+    """What it would be if nobody else edited."""
+
+
+Write = Put | Count | Revision
 
 
 def pack_memory(value: Json) -> bytes:
@@ -82,6 +114,29 @@ def check_text(what: str, text: object, limit: int) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A remembered value, and where it comes from."""
+
+    value: Json
+    replica: str
+    task: str
+    """The task that wrote it, or "" for a person."""
+    at: float
+    """Unix seconds, by the writer's clock, which is never behind what it had seen."""
+
+
+def to_value(cell: Cell) -> Value:
+    """What a cell says."""
+    return Value(unpack_value(cell.value), cell.author, cell.task, stamp_wall_s(cell.stamp))
+
+
+def _shape(write: Write) -> str:
+    if isinstance(write, Put):
+        return write.shape
+    return "c" if isinstance(write, Count) else "t"
+
+
 class Memory:
     """The memory of one replica: any thread reads, the engine writes.
 
@@ -91,6 +146,7 @@ class Memory:
 
     def __init__(self, ledger: Ledger, name: str, journal: str) -> None:
         self._ledger, self._name, self._journal = ledger, name, journal
+        self.texts = Texts(ledger)
 
     @property
     def cells(self) -> Mapping[str, CellState]:
@@ -129,15 +185,30 @@ class Memory:
             raise MemoryFull(f"more than {WRITES_MAX:,} writes at once: let another task do the rest")
         state = self._ledger.state
         for write in writes:
-            shape, there = ("c" if isinstance(write, Count) else write.shape), self.shape(write.name)
+            shape, there = _shape(write), self.shape(write.name)
             if there is not None and there != shape:
                 raise MemoryInvalid(f"{write.name!r} is a {SHAPES[there]}: it cannot be used as a {SHAPES[shape]}")
         added = sum(len(write.value) for write in writes if isinstance(write, Put))
         if added and state.cell_bytes + added > MEMORY_BYTES_MAX:
             full = f"{state.cell_bytes:,} of {MEMORY_BYTES_MAX:,} bytes"
             raise MemoryFull(f"memory has {full}: take something away first")
+        self._check_texts([write for write in writes if isinstance(write, Revision)])
         if len(state.cells) + len(state.tallies) + len(writes) > PLACES_MAX:
             raise MemoryFull(f"memory has {len(state.cells):,} of {PLACES_MAX:,} places: take something away first")
+
+    def _check_texts(self, revisions: Sequence[Revision]) -> None:
+        grown = 0
+        for one in revisions:
+            size = len(one.text.encode())
+            grown += size - len(one.base.text.encode())
+            if size > TEXT_BYTES_MAX and grown > 0:
+                raise MemoryFull(f"the text {one.name!r} would have {size:,} bytes: the limit is {TEXT_BYTES_MAX:,}")
+        document = self.texts.document
+        if grown > 0 and document.bytes + grown > TEXTS_BYTES_MAX:
+            full = f"{document.bytes:,} of {TEXTS_BYTES_MAX:,} bytes"
+            raise MemoryFull(f"the texts in memory have {full}: delete something first")
+        if revisions and not document.has_room:
+            raise MemoryFull(f"{TEXT_CLIENTS_MAX:,} process runs have edited texts, which is the limit")
 
     def write(self, writes: Sequence[Write], task: str) -> int:
         """Write all, now. On the engine. Returns the clock that must be durable."""
@@ -148,6 +219,11 @@ class Memory:
 
     def _record(self, write: Write, task: str) -> Cell | Tally:
         stamp = self._ledger.stamp()
+        if isinstance(write, Revision):
+            delta = self.texts.edit(write.name, write.base.text, write.base.number, write.pieces)
+            key = place("t", write.name, self._name)
+            value = pack_value({"added": delta.added, "deleted": delta.taken})
+            return Cell(key, stamp, self._name, value, self.cells.get(key, CellState()).context(), 0, task)
         if isinstance(write, Put):
             member = write.member or (f"{stamp:016x}.{self._name}" if write.shape == "l" else "")
             key = place(write.shape, write.name, member)

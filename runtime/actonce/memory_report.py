@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from actonce_crdt import SHAPES, Cell, Record, State, Tally, parse_place, stamp_wall_s, unpack_value
 
+NO_TEXTS: Mapping[str, str] = {}
 
-def names(state: State, prefix: str, now_ms: int, limit: int) -> list[dict[str, Any]]:
+
+def names(
+    state: State, prefix: str, now_ms: int, limit: int, texts: Mapping[str, str] = NO_TEXTS
+) -> list[dict[str, Any]]:
     """Names that begin with `prefix` and hold something, sorted: name, shape, number of values, and of conflicts."""
     rows: list[dict[str, Any]] = []
     for name in state.remembered:
@@ -15,14 +20,18 @@ def names(state: State, prefix: str, now_ms: int, limit: int) -> list[dict[str, 
             continue
         for shape, keys in _by_shape(state, name).items():
             held = [len(state.cells[key].values(now_ms)) for key in keys if key in state.cells]
-            values = 1 if shape == "c" else sum(count > 0 for count in held)
+            values = sum(count > 0 for count in held)
+            if shape in "ct":
+                values = 1 if shape == "c" else int(bool(texts.get(name)))
             if values:
                 row = {"name": name, "shape": SHAPES[shape], "values": values}
-                rows.append({**row, "conflicts": sum(count > 1 for count in held)})
+                rows.append({**row, "conflicts": sum(count > 1 for count in held) if shape != "t" else 0})
     return rows
 
 
-def recall(state: State, name: str, now_ms: int) -> dict[str, Any] | None:
+def recall(
+    state: State, name: str, now_ms: int, texts: Mapping[str, str] = NO_TEXTS
+) -> dict[str, Any] | None:
     """What is under a name: its value as JSON, where it comes from, and what conflicts. None when there is nothing.
 
     Of a name that was used in two shapes on two sides of a partition: the first by letter.
@@ -30,6 +39,11 @@ def recall(state: State, name: str, now_ms: int) -> dict[str, Any] | None:
     for shape, keys in sorted(_by_shape(state, name).items()):
         if shape == "c":
             return {"name": name, "shape": "counter", "value": state.tallies[keys[0]].value}
+        if shape == "t":
+            if not texts.get(name):
+                continue
+            newest = {_member(key): _source(state.cells[key].live[0]) for key in keys}
+            return {"name": name, "shape": "text", "value": texts[name], "sources": newest, "conflicts": []}
         found = {key: values for key in keys if (values := state.cells[key].values(now_ms))}
         if not found:
             continue

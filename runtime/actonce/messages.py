@@ -1,4 +1,4 @@
-"""What replicas say to each other: eight messages, each a msgpack array `[tag, ...]`, one to a frame.
+"""What replicas say to each other: twelve messages, each a msgpack array `[tag, ...]`, one to a frame.
 
 A frame comes from someone who knows the agent's secret, which is not to say from a correct replica: `decode` checks
 every type and size and raises `MessageInvalid`. Document bytes inside `Push` are checked by `actonce_crdt`.
@@ -127,7 +127,31 @@ class Want:
     needs: Mapping[str, tuple[int, int]]
 
 
-Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept | Want | OverlayMessage
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """As `Push`, with what changed in the texts in the same turn; with an empty `update`, the answer to a `TextAsk`."""
+
+    update: bytes
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TextAsk:
+    """Anti-entropy of the texts: send me what this encoded state vector lacks."""
+
+    state_vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TextDigest:
+    """Fingerprint of the sender's texts, when it is another than the one that it told before on this link."""
+
+    digest: bytes
+
+
+Message = (
+    Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept | Want | Edit | TextAsk | TextDigest | OverlayMessage
+)
 
 
 def encode(message: Message) -> bytes:
@@ -152,6 +176,12 @@ def encode(message: Message) -> bytes:
             body = [8, clock]
         case Want(needs):
             body = [16, {resource: list(counts) for resource, counts in needs.items()}]
+        case Edit(update, text):
+            body = [32, update, text]
+        case TextAsk(state_vector):
+            body = [33, state_vector]
+        case TextDigest(digest):
+            body = [34, digest]
         case _:
             body = overlay_messages.body_of(message)
     packed: bytes = msgpack.packb(body)
@@ -200,6 +230,13 @@ def decode(frame: bytes) -> Message:
             case [16, dict(needs)]:
                 _check(len(needs) <= RESOURCES_MAX)
                 return Want({resource: _read_need(resource, counts) for resource, counts in needs.items()})
+            case [32, bytes(update), bytes(text)]:
+                return Edit(update, text)
+            case [33, bytes(state_vector)]:
+                return TextAsk(state_vector)
+            case [34, bytes(digest)]:
+                _check(len(digest) == 16)
+                return TextDigest(digest)
             case list() if (said := overlay_messages.read(body)) is not None:
                 return said
     except (ValueError, TypeError, ConfigError) as error:  # of msgpack; of unhashable map keys; of traits

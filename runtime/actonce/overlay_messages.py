@@ -1,4 +1,4 @@
-"""What is said on links of the overlay, beside `Push` and `Ask`: each a msgpack array `[tag, ...]`, tags from 32 on.
+"""What is said on links of the overlay, beside `Push` and `Ask`: each a msgpack array `[tag, ...]`, tags from 48 on.
 
 Read by `messages.decode`, which turns every complaint of `read` into `MessageInvalid`.
 """
@@ -113,21 +113,21 @@ def body_of(message: OverlayMessage) -> list[Any]:
     """The array that stands for a message."""
     match message:
         case Hello(wish):
-            return [32, wish]
+            return [48, wish]
         case Elsewhere(contacts):
-            return [33, _rows(contacts)]
+            return [49, _rows(contacts)]
         case Walk(contact, hops):
-            return [34, _rows((contact,)), hops]
+            return [50, _rows((contact,)), hops]
         case Swap(contacts, answer):
-            return [35, _rows(contacts), answer]
+            return [51, _rows(contacts), answer]
         case Pulse(digest, links, age_s, hops):
-            return [36, digest, links, age_s, hops]
+            return [52, digest, links, age_s, hops]
         case Have(clocks):
-            return [37, dict(clocks)]
+            return [53, dict(clocks)]
         case Graft(state_vector):
-            return [38, state_vector]
+            return [54, state_vector]
         case Prune():
-            return [39]
+            return [55]
 
 
 def read(body: list[Any]) -> OverlayMessage | None:
@@ -137,24 +137,24 @@ def read(body: list[Any]) -> OverlayMessage | None:
         ValueError: something in it is out of its bounds.
     """
     match body:
-        case [32, str(wish)] if wish in WISHES:
+        case [48, str(wish)] if wish in WISHES:
             return Hello(wish)
-        case [33, list(rows)]:
+        case [49, list(rows)]:
             return Elsewhere(_contacts(rows))
-        case [34, list(rows), int(hops)] if len(rows) == 1 and _within(hops, HOPS_MAX):
+        case [50, list(rows), int(hops)] if len(rows) == 1 and _within(hops, HOPS_MAX):
             return Walk(_contacts(rows)[0], hops)
-        case [35, list(rows), bool(answer)]:
+        case [51, list(rows), bool(answer)]:
             return Swap(_contacts(rows), answer)
-        case [36, bytes(digest), int(links), float(age_s), int(hops)]:
+        case [52, bytes(digest), int(links), float(age_s), int(hops)]:
             known = age_s == -1.0 or 0 <= age_s <= AGE_S_MAX
             if len(digest) == DIGEST_BYTES and known and _within(links, LINKS_MAX) and _within(hops, HOPS_MAX):
                 return Pulse(digest, links, age_s, hops)
-        case [37, dict(clocks)] if len(clocks) <= CLAIMS_MAX:
+        case [53, dict(clocks)] if len(clocks) <= CLAIMS_MAX:
             if all(_is_count(client) and _is_count(clock) for client, clock in clocks.items()):
                 return Have(clocks)
-        case [38, bytes(state_vector)]:
+        case [54, bytes(state_vector)]:
             return Graft(state_vector)
-        case [39]:
+        case [55]:
             return Prune()
     return None
 

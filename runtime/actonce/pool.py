@@ -47,6 +47,8 @@ class Basin:
     """The earliest of `busy`."""
     _heap: list[int] = field(default_factory=list)
     period: int = 0
+    ends_at: float = math.inf
+    """On our clock: when this period ends, which it does before the next one is on disk: meanwhile nothing is taken."""
     owed: int = 0
     """The engine wants so many back."""
     queued: int = 0
@@ -67,7 +69,7 @@ class Basin:
     def again_at(self, now: float, flight_s: float) -> float:
         """When a right is free whose use ended now, or ends within `flight_s`."""
         if self.resource.calendar:
-            return self.period + 1.0
+            return self.resource.free_in(self.period, now + flight_s, self.ends_at)
         return now + flight_s + self.resource.window_s * (1 + self.clock_error) + MARGIN_S
 
     @property
@@ -233,6 +235,8 @@ class Pool:
         if self._cool_until(scope) > now:
             return "the provider asked for a pause"
         for basin, amount in zip(self.basins, amounts, strict=True):
+            if amount and now >= basin.ends_at:
+                return f"the budget's next {basin.resource.calendar} was about to begin"
             if basin.total < amount:
                 unit, limit = basin.resource.unit, basin.resource.limit
                 return f"this replica had {basin.total} of the {limit} {unit} ready, and asks for more"
@@ -264,9 +268,9 @@ class Pool:
             basin.free -= count
             self._tell(lambda: self.on_returned(index, count))
 
-    def advance(self, index: int, period: int) -> None:
+    def advance(self, index: int, period: int, ends_at: float) -> None:
         """A new calendar period has begun."""
-        self.basins[index].period = period
+        self.basins[index].period, self.basins[index].ends_at = period, ends_at
         self.serve()
 
     def forfeit(self, index: int) -> None:
@@ -323,7 +327,7 @@ class Pool:
             return False
         factor = self.factor(now) if self._factor < 1.0 else 1.0
         for basin, amount in zip(self.basins, amounts, strict=True):
-            if amount and basin.free < amount:
+            if amount and (basin.free < amount or now >= basin.ends_at):
                 return False
             used = basin.in_use + basin.busy_total
             if factor < 1.0 and used and used + amount > factor * basin.total:

@@ -132,7 +132,10 @@ class Quotas:
         """After the ledger did."""
         now, wall = self._world.now(), self.calm_wall.read()
         for slot in self.slots.values():
-            slot.account.recover(now, slot.account.resource.period(wall))
+            resource = slot.account.resource
+            earlier = resource.period(wall - slot.account.flight_s)
+            slot.account.recover(now, resource.period(wall), earlier)
+            slot.follow(now, wall)
             if slot.account.leased:
                 slot.pool.until = -math.inf
             self._advance(slot)
@@ -177,8 +180,10 @@ class Quotas:
         """Entries of these keys came."""
         for key in keys:
             if key in self.slots:
-                self.slots[key].account.look(self._world.now())
+                came = self.slots[key].account.look(self._world.now())
                 self._forfeit(self.slots[key])
+                if came and not self.left:
+                    self._reserve(self.slots[key])
             elif key.partition("@")[0] in self.pools:
                 self.cooling.changed(key)
 
@@ -213,6 +218,7 @@ class Quotas:
     def _step(self, slot: Slot, now: float, wall: float) -> None:
         account, period = slot.account, slot.account.period
         ready = account.pass_time(now, account.resource.period(wall))
+        slot.follow(now, wall)
         if account.period != period:
             self._renewed(slot, ready)
         elif ready:
@@ -290,8 +296,8 @@ class Quotas:
 
     def _advance(self, slot: Slot) -> None:
         if not self.left and slot.account.resource.calendar:
-            period, count = slot.account.period, slot.account.pooled
-            self._world.hands.post(lambda: slot.pool.advance(slot.index, period))
+            period, ends_at, count = slot.account.period, slot.account.ends_at, slot.account.pooled
+            self._world.hands.post(lambda: slot.pool.advance(slot.index, period, ends_at))
             self._seal(slot, count)
 
     def _returned(self, slot: Slot, count: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from actonce.agent import parse_duration_s
@@ -15,28 +15,17 @@ from actonce.memory import (
     Count,
     Memory,
     Put,
+    Revision,
+    Value,
+    Write,
     check_text,
     pack_memory,
+    to_value,
 )
+from actonce.merging import Merge
 from actonce.running import Run
-from actonce_crdt import Cell, CellState, Json, TallyState, parse_place, place, stamp_wall_s, unpack_value
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A remembered value, and where it comes from."""
-
-    value: Json
-    replica: str
-    task: str
-    """The task that wrote it, or "" for a person."""
-    at: float
-    """Unix seconds, by the writer's clock, which is never behind what it had seen."""
-
-
-def to_value(cell: Cell) -> Value:
-    """What a cell says."""
-    return Value(unpack_value(cell.value), cell.author, cell.task, stamp_wall_s(cell.stamp))
+from actonce_crdt import Cell, CellState, Json, TallyState, Version, parse_place, place, unpack_value
+from actonce_crdt.drafts import Draft, difference
 
 
 class Recall:
@@ -45,12 +34,17 @@ class Recall:
     Reads give what this replica knows now: what tasks elsewhere wrote arrives with their results. Writes are this
     handler's alone until it returns; if it fails or loses its task, they never were. A write replaces what was there
     when the handler last read that place (or wrote, if it never read); what others wrote meanwhile stays beside it, as
-    a conflict: the latest is read, `conflicts` shows all, and the next write replaces all that it has seen.
+    a conflict: the latest is read, `conflicts` shows all, and the next write replaces all that it has seen. Where the
+    agent has a merge for the name, a write after a mere read replaces only the value that was read: the rest is merged.
     """
 
-    def __init__(self, memory: Memory, run: Run, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, memory: Memory, run: Run, wall: Callable[[], float], merges: Mapping[str, Merge] | None = None
+    ) -> None:
         self._memory, self._run, self._wall = memory, run, wall
+        self._merges = tuple((merges or {}).values())
         self._seen: dict[str, Context] = {}
+        self._drafts: dict[str, tuple[Version, Draft]] = {}
 
     def __getitem__(self, name: str) -> Json:
         found = self._read("r", name)
@@ -90,6 +84,13 @@ class Recall:
         self._seen[key] = self._context(key)
         return [to_value(cell) for cell in cells] if len(cells) > 1 and self._own(key) is None else []
 
+    def source(self, name: str) -> Value | None:
+        """The value under a name with where it comes from: which replica, when, for which task. None where there is
+        none, or where this handler wrote itself."""
+        key = place("r", check_text("the name", name, NAME_BYTES_MAX))
+        cells = self._values(key)
+        return to_value(cells[0]) if cells and self._own(key) is None else None
+
     def counter(self, name: str) -> Counter:
         """A number that is added to."""
         return Counter(self, check_text("the name", name, NAME_BYTES_MAX))
@@ -102,11 +103,38 @@ class Recall:
         """Values by text; each field is a register."""
         return Fields(self, check_text("the name", name, NAME_BYTES_MAX))
 
+    def text(self, name: str) -> Written:
+        """A text that many edit at once, without losing what any of them wrote."""
+        return Written(self, check_text("the name", name, NAME_BYTES_MAX))
+
     def list(self, name: str) -> Items:
         """Values in the order of their writers' clocks; only appended to."""
         return Items(self, check_text("the name", name, NAME_BYTES_MAX))
 
     # For the collections
+
+    def _draft(self, name: str) -> Draft:
+        """The text as this handler read it first, with its own edits: so that positions hold still while it works."""
+        if name not in self._drafts:
+            base = self._memory.texts.read(name)
+            self._drafts[name] = base, Draft(base.text)
+        return self._drafts[name][1]
+
+    def _splice(self, name: str, start: int, stop: int, new: str) -> None:
+        if not isinstance(new, str):
+            raise MemoryInvalid(f"{new!r} cannot be written into a text: it is no str")
+        try:
+            new.encode()
+        except UnicodeEncodeError as error:
+            raise MemoryInvalid(f"this cannot be written into a text: it has no UTF-8 form ({error.reason})") from None
+        before, base = self._draft(name), self._drafts[name][0]
+        draft = before.fork()
+        draft.splice(start, stop, new)
+        rest = [one for one in self._run.writes if not (isinstance(one, Revision) and one.name == name)]
+        revision = [Revision(name, base, draft.pieces, draft.text)] if draft.is_changed else []
+        self._memory.check([*rest, *revision])
+        self._run.writes[:] = [*rest, *revision]
+        self._drafts[name] = base, draft
 
     def _own(self, key: str) -> Put | None:
         """This handler's own last write to a place."""
@@ -126,8 +154,9 @@ class Recall:
         if own is not None:
             return (unpack_value(own.value),) if own.value else None
         state = self._memory.cells.get(key, CellState())
-        self._seen[key] = state.context()
         found = state.values(int(self._wall() * 1000))
+        is_merged = len(found) > 1 and shape in "rm" and any(merge.takes(name) for merge in self._merges)
+        self._seen[key] = _only(found) if is_merged else state.context()
         return (unpack_value(found[0].value),) if found else None
 
     def _write(self, shape: str, name: str, member: str, value: bytes, ttl: str | float | None = None) -> None:
@@ -147,7 +176,15 @@ class Recall:
         return sorted(found)
 
 
-def _same(a: Put | Count, b: Put) -> bool:
+def _only(values: Sequence[Cell]) -> Context:
+    """What a write replaces that has seen the first of these values and none of the others. Nothing, if its author
+    wrote another one of them: what replaces its later write replaces the earlier one, too."""
+    first = values[0]
+    alone = all(other.author != first.author for other in values[1:])
+    return ((first.author, first.stamp),) if alone else ()
+
+
+def _same(a: Write, b: Put) -> bool:
     return isinstance(a, Put) and (a.shape, a.name, a.member) == (b.shape, b.name, b.member)
 
 
@@ -229,7 +266,11 @@ class Fields:
         return default if found is None else found[0]
 
     def __setitem__(self, field: str, value: Json) -> None:
-        self._recall._write("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX), pack_memory(value))
+        self.put(field, value)
+
+    def put(self, field: str, value: Json, *, ttl: str | float | None = None) -> None:
+        """As `Recall.put`, for one field."""
+        self._recall._write("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX), pack_memory(value), ttl)
 
     def __delitem__(self, field: str) -> None:
         if field not in self:
@@ -269,3 +310,57 @@ class Items:
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text. Edits of many handlers, on many replicas, at once or cut off from each other, are all kept.
+
+    A handler sees the text as it was when it looked first, with its own edits; positions are those of that `str`. When
+    it returns, its edits are made where they were meant, whatever others did meanwhile: what it put in stands after the
+    character that it put it after, and of what it deleted, that which is still there goes. Two that write at one place
+    stand one after the other.
+    """
+
+    _recall: Recall
+    name: str
+
+    def __str__(self) -> str:
+        return self._recall._draft(self.name).text
+
+    def __len__(self) -> int:
+        return len(str(self))
+
+    def __contains__(self, part: str) -> bool:
+        return part in str(self)
+
+    def insert(self, at: int, new: str) -> None:
+        """Put `new` before the character at this position; at the length of the text, to its end.
+
+        Raises:
+            MemoryInvalid: no such position; not a text.
+            MemoryFull: a limit would be passed.
+        """
+        self.replace(at, at, new)
+
+    def append(self, new: str) -> None:
+        """Put `new` to the end."""
+        size = len(self)
+        self.replace(size, size, new)
+
+    def delete(self, start: int, stop: int) -> None:
+        """Take away what stands from `start` up to, not including, `stop`."""
+        self.replace(start, stop, "")
+
+    def replace(self, start: int, stop: int, new: str) -> None:
+        """Put `new` in the place of what stands from `start` up to, not including, `stop`."""
+        size = len(self)
+        if type(start) is not int or type(stop) is not int or not 0 <= start <= stop <= size:
+            raise MemoryInvalid(f"{self.name!r} has {size} characters: there is no place {start!r} to {stop!r}")
+        self._recall._splice(self.name, start, stop, new)
+
+    def set(self, new: str) -> None:
+        """Make the text this, by the one edit that does it: what stays the same at both ends stays."""
+        if not isinstance(new, str):
+            raise MemoryInvalid(f"{new!r} cannot be written into a text: it is no str")
+        self.replace(*difference(str(self), new))

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from actonce.journal import UPDATE, Row, checksum
-from actonce_crdt import CrdtError, Document
+from actonce.journal import TEXT, UPDATE, Row, checksum
+from actonce_crdt import CrdtError, Document, TextDocument
 
 SNAPSHOT = "snapshot"
 """Kind of a row that takes the place of all rows between the first and it."""
@@ -96,4 +96,19 @@ def believable(updates: Iterable[bytes]) -> list[bytes]:
 
 def salvaged(rows: Iterable[Row]) -> list[Row]:
     """The rows with which a new journal begins, in place of one that holds only these: updates, and no view."""
-    return [Row(UPDATE, update) for update in believable(row.data for row in rows if row.kind in (UPDATE, SNAPSHOT))]
+    rows = list(rows)
+    updates = believable(row.data for row in rows if row.kind in (UPDATE, SNAPSHOT))
+    texts = believable_texts(row.data for row in rows if row.kind == TEXT)
+    return [*(Row(UPDATE, update) for update in updates), *(Row(TEXT, text) for text in texts)]
+
+
+def believable_texts(rows: Iterable[bytes]) -> list[bytes]:
+    """As `believable`, of the texts' document."""
+    document, taken = TextDocument(1), []
+    for row in rows:
+        try:
+            document.take(document.parse(row))
+        except CrdtError:
+            continue
+        taken.append(row)
+    return taken

@@ -49,6 +49,13 @@ class Settings:
     ask_again_s: float = 0.3
     """Between two anti-entropy requests to one peer, and how long it may lag before it is asked."""
 
+    retention_s: float = 7 * 86_400.0
+    """How long an outcome is remembered at least, and its key with it, where the kind of task does not say. A task
+    submitted again within that time is the same task; after it, and `forget_after_s`, it is a new one."""
+
+    forget_after_s: float = 2 * 86_400.0
+    """How long a replica may be away and bring what it alone was asked for. After that it is reported as late."""
+
     slots: int = 32
     """Handlers that run at once on this replica."""
 

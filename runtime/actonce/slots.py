@@ -14,7 +14,10 @@ from actonce.pool import Basin, Pool
 RATE_OVER_S = 1.0
 """Arrivals are averaged over this ..."""
 AHEAD_S = 0.2
-"""... and rights for so much of them are kept ready."""
+"""... and rights for so much of them are kept ready ..."""
+QUIET_GAPS = 3.0
+"""... until nothing has come for so many times the usual gap, and for `AHEAD_S`: then others have a better use for them
+than the average, which takes a second to forget."""
 BUDGET_IDLE_S = 5.0
 """Rights of a budget that are open for so long without need are sealed, for a crash would count them as spent."""
 WALL_JUMP_S = 60.0
@@ -39,6 +42,9 @@ class Slot:
     """The pool is forgetting rights that were taken from us: what it returned before is not ours."""
     alarmed: tuple[int, int] = (0, 0)
     """(period, percent) of the last alarm."""
+    _ends: tuple[int, float] = (-1, math.inf)
+    """(period, unix time at which it ends)."""
+    _quiet: bool = True
     _taken: int = 0
     _rate: float = 0.0
     _rated_at: float = 0.0
@@ -50,7 +56,7 @@ class Slot:
     @property
     def ahead(self) -> int:
         """Rights that arrivals of the next moment will take."""
-        expected, resource = self._rate * AHEAD_S, self.account.resource
+        expected, resource = 0.0 if self._quiet else self._rate * AHEAD_S, self.account.resource
         ahead = math.ceil(expected) if expected >= 0.05 else 0
         return min(ahead, resource.block) if resource.calendar else ahead
 
@@ -71,6 +77,17 @@ class Slot:
         """Rights that should be opened now."""
         return self.basin.queued + self.ahead - self.basin.free - self.account.opening
 
+    def follow(self, now: float, wall: float) -> None:
+        """When the calendar period ends; a wall clock may be corrected a little at any time."""
+        account, resource = self.account, self.account.resource
+        if resource.calendar:
+            period = resource.period(wall)
+            if period != self._ends[0]:
+                self._ends = period, resource.period_ends(wall)
+            account.ends_at = now + self._ends[1] - wall if period >= account.period else math.inf
+            if self.basin.period == account.period == period:
+                self.basin.ends_at = account.ends_at
+
     def rate(self, now: float) -> None:
         """Follow how fast rights are taken."""
         taken, passed = self.basin.taken, now - self._rated_at
@@ -80,6 +97,7 @@ class Slot:
             weight = 1 - math.exp(-passed / RATE_OVER_S)
             self._rate += ((taken - self._taken) / passed - self._rate) * weight
             self._taken, self._rated_at = taken, now
+        self._quiet = (now - self.idle_since) * max(0.0, self._rate) > QUIET_GAPS and now - self.idle_since > AHEAD_S
 
     def is_idle(self, now: float) -> bool:
         """Whether rights are open that nobody took for a whole window; of a budget, for a moment."""

@@ -27,6 +27,7 @@ def troubles(engine: Engine) -> Iterator[str]:
     yield from placements(engine)
     yield from engine.listeners.troubles()
     yield from engine.desk.polls.troubles()
+    yield from late(engine)
 
 
 def minority(engine: Engine) -> Iterator[str]:
@@ -51,6 +52,17 @@ def journals(engine: Engine) -> Iterator[str]:
         yield (
             f"the others hold {engine.ledger.forgotten} entries of this replica that its journal had lost: its disk "
             "was set back; let it rejoin as a new one: stop it, move its --data folder aside, start it with --join"
+        )
+
+
+def late(engine: Engine) -> Iterator[str]:
+    """What a replica brought that was away for longer than outcomes are sure to be remembered: a person decides."""
+    tasks = engine.ledger.state.late
+    if tasks:
+        by = ", ".join(sorted({task.author for task in tasks.values()}))
+        yield (
+            f"{len(tasks)} tasks came to light too late to be sure that nobody has done them (submitted at {by}, such "
+            f"as {min(tasks)}): they do not run; `actonce dead retry` runs one, `actonce dead drop` lets it go"
         )
 
 

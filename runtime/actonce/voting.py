@@ -67,6 +67,9 @@ class Voting:
             state = states.get(task)
             if state is not None:
                 self._look(task, state)
+            elif task in self._open:  # forgotten
+                for known in (self._open, self.refused, self.writing):
+                    known.pop(task, None)
 
     def tick(self) -> None:
         """Time passed, or the roster changed."""

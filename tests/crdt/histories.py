@@ -12,6 +12,8 @@ from random import Random
 from actonce_crdt import Document, Entry, UpdateGap, parse_state_vector
 from actonce_crdt.document import Change
 
+from .truncating import truncate
+
 
 @dataclass
 class Counts:
@@ -139,7 +141,7 @@ class Mesh:
             return
         log = self.random.choice(logs)
         present = sum(entry.log == log for entry in node.present.values())
-        change = node.document.truncate(log, self.random.randint(0, present))
+        change = truncate(node.document, log, self.random.randint(0, present))
         self.counts.truncations += bool(change)
         node.took(change)
         self._push(node, change.update)

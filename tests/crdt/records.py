@@ -10,8 +10,10 @@ from actonce_crdt import (
     Claim,
     Cool,
     Cursor,
+    Cut,
     Done,
     Doubt,
+    Floor,
     Gift,
     Grant,
     Intent,
@@ -34,6 +36,7 @@ from actonce_crdt import (
     encode,
     place,
 )
+from actonce_crdt.horizon import FLOOR_KEY, _hash
 from actonce_crdt.packing import pack
 
 small = st.integers(0, 3)
@@ -150,6 +153,8 @@ def cells(keys: st.SearchStrategy[str] = cell_places) -> st.SearchStrategy[Cell]
 
 def tallies(keys: st.SearchStrategy[str] = counters) -> st.SearchStrategy[Tally]:
     return st.builds(Tally, keys, stamps, names, journals, small, small, small, st.sampled_from(["", "t1"]))
+
+
 targets = st.sampled_from(["agent", "shared"])
 dots = st.dictionaries(names, st.integers(1, 4), max_size=3).map(lambda found: tuple(sorted(found.items())))
 
@@ -161,6 +166,17 @@ def switches(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Switch
 
 def shuts(keys: st.SearchStrategy[str] = targets) -> st.SearchStrategy[Shut]:
     return st.builds(Shut, keys, stamps, names, dots)
+
+
+def _floor(stamp: int, author: str, keeper: str, number: int, until: int, kept: set[tuple[str, int]]) -> Floor:
+    marks = b"".join(sorted({_hash(task) + asked.to_bytes(8, "big") for task, asked in kept}))
+    return Floor(FLOOR_KEY, stamp, author, keeper, number, until, (), marks)
+
+
+floors = st.builds(
+    _floor, stamps, names, holders, st.integers(1, 3), stamps, st.sets(st.tuples(task_keys, small), max_size=2)
+)
+cuts = st.builds(Cut, names, stamps, names)
 
 
 def _unknown(key: str, stamp: int, author: str, rest: list[Any]) -> Unknown:
@@ -175,7 +191,7 @@ quota_records = st.one_of(gifts(), shares(), lapses(), cools())
 control_records = st.one_of(switches(), shuts())
 records: st.SearchStrategy[Record] = st.one_of(
     *(task_records, effect_records, quota_records, control_records, rosters(), steps(), marks, unknowns),
-    *(cells(), tallies(), cursors),
+    *(cells(), tallies(), cursors, floors, cuts),
 )
 
 

@@ -18,6 +18,7 @@ from actonce_crdt import (
 
 from .histories import check
 from .raw import chain, deletes, first, update
+from .truncating import truncate
 
 
 def pair() -> tuple[Document, Document]:
@@ -73,7 +74,7 @@ def test_a_gap_is_refused_and_a_difference_closes_it() -> None:
 def test_truncation_removes_the_oldest_entries_everywhere() -> None:
     a, b = pair()
     b.integrate(a.append([b"x", b"y", b"z"]).update)
-    change = b.truncate("a", 2)
+    change = truncate(b, "a", 2)
     assert change.removed == ((5, 0), (5, 1))
     assert a.integrate(change.update) == change
     assert not a.integrate(change.update)
@@ -89,7 +90,7 @@ def test_truncation_goes_through_the_incarnations_in_order() -> None:
     new.integrate(old.append([b"1", b"2"]).update)
     new.append([b"3", b"4"])
     assert [entry.data for entry in new.entries()] == [b"1", b"2", b"3", b"4"]
-    assert new.truncate("a", 3).removed == ((900, 0), (900, 1), (5, 0))
+    assert truncate(new, "a", 3).removed == ((900, 0), (900, 1), (5, 0))
     assert [entry.data for entry in new.entries()] == [b"4"]
     check(new)
 
@@ -97,17 +98,19 @@ def test_truncation_goes_through_the_incarnations_in_order() -> None:
 def test_truncations_that_cross_join() -> None:
     a, b = pair()
     b.integrate(a.append([b"x", b"y", b"z"]).update)
-    one, two = a.truncate("a", 1), b.truncate("a", 2)
+    one, two = truncate(a, "a", 1), truncate(b, "a", 2)
     assert b.integrate(one.update).removed == ()
     assert a.integrate(two.update).removed == ((5, 1),)
     assert a.digest == b.digest
 
 
-def test_a_missed_truncation_is_made_good_by_the_next() -> None:
+def test_a_missed_truncation_is_a_gap_and_made_good_by_a_difference() -> None:
     a, b = pair()
     b.integrate(a.append([b"x", b"y", b"z"]).update)
-    a.truncate("a", 1)
-    assert b.integrate(a.truncate("a", 1).update).removed == ((5, 0), (5, 1))
+    truncate(a, "a", 1)
+    with pytest.raises(UpdateGap, match="removals of client 5 start at clock 1, known up to 0"):
+        b.integrate(truncate(a, "a", 1).update)
+    assert b.integrate(a.diff(b.state_vector())).removed == ((5, 0), (5, 1))
 
 
 @pytest.mark.parametrize(("log", "count"), [("a", 3), ("a", -1), ("nobody", 1)])
@@ -115,20 +118,20 @@ def test_truncation_of_more_than_there_is_fails(log: str, count: int) -> None:
     a, _ = pair()
     a.append([b"x", b"y"])
     with pytest.raises(ValueError, match="cannot remove"):
-        a.truncate(log, count)
+        truncate(a, log, count)
     assert a.entry_count == 2
 
 
 def test_truncation_of_nothing_changes_nothing() -> None:
     a, _ = pair()
-    assert not a.truncate("a", 0)
+    assert not truncate(a, "a", 0)
 
 
 def test_a_truncated_document_is_small() -> None:
     a = Document("a", 5)
     for number in range(2_000):
         a.append([b"%d" % number] * 5)
-        a.truncate("a", 5)
+        truncate(a, "a", 5)
     assert len(a.diff({})) < 40
     assert a.entry_count == 0
     assert a.next_clock == 10_000
@@ -146,9 +149,9 @@ def test_the_digest_counts_entries_and_names_logs() -> None:
     assert a.digest != once
     b.append([b"x"])
     assert b.digest != once  # the same data in another log
-    a.truncate("a", 1)
+    truncate(a, "a", 1)
     assert a.digest == once
-    a.truncate("a", 1)
+    truncate(a, "a", 1)
     assert a.digest == bytes(16)
 
 
@@ -184,7 +187,7 @@ def test_nobody_else_writes_as_our_client() -> None:
     more = twin.append([b"y"])
     with pytest.raises(UpdateInvalid, match="our own client 5"):
         a.integrate(more.update)
-    assert a.truncate("a", 1)
+    assert truncate(a, "a", 1)
     check(a)
 
 
@@ -241,7 +244,7 @@ def test_a_panic_poisons_the_document(fail: Callable[[], object]) -> None:
     calls: list[Callable[[], object]] = [
         lambda: a.append([b"y"]),
         lambda: a.integrate(update(chain(7, 0, first(b"x")))),
-        lambda: a.truncate("a", 1),
+        lambda: truncate(a, "a", 1),
         lambda: a.diff({}),
         lambda: list(a.entries()),
     ]

@@ -13,10 +13,12 @@ from actonce_crdt import (
     Claim,
     Cool,
     Cursor,
+    Cut,
     Done,
     Doubt,
     EntryInvalid,
     EntryTooLarge,
+    Floor,
     Gift,
     Grant,
     Intent,
@@ -83,6 +85,11 @@ EXAMPLES: list[tuple[Record, tuple[object, ...]]] = [
     (Share("q/r", 2, "a", "a/1", 7, 12, 4, 0, 9, 5), ("share", "q/r", 2, "a", "a/1", 7, 12, 4, 0, 9, 5)),
     (Lapse("q", 2, "a", "b/2", 3, "j", 1), ("lapse", "q", 2, "a", "b/2", 3, "j", 1)),
     (Cool("q", 2, "a", 1500, 500), ("cool", "q", 2, "a", 1500, 500)),
+    (
+        Floor("floor", 2, "a", "a/j", 3, 4, (("b/k", 1),), bytes(16)),
+        ("floor", "floor", 2, "a", "a/j", 3, 4, (("b/k", 1),), bytes(16)),
+    ),
+    (Cut("a", 2, "a"), ("cut", "a", 2, "a")),
 ]
 
 
@@ -156,7 +163,7 @@ BAD_WIRE: list[tuple[object, str]] = [
     (("try", "t", 1, "a", 1, 1, 5, b"x"), "error must be text"),
     (("done", "t", 1, "a", 1, 1, b"", ""), "ok must be true or false"),
     (("done", "t", 1, "a", 1, True, "x", ""), "result must be bytes"),
-    (("done", "t", 1, "a", 1, True, b"", "well"), "how must be empty or one of aside, cancelled, dropped, skipped"),
+    (("done", "t", 1, "a", 1, True, b"", "well"), "how must be empty or one of aside, cancelled, dropped, late,"),
     (("task", "t", 1, "a", "", b"", 0, 0, (), True, ""), "kind must be"),
     (("task", "t", 1, "a", "k", b"", 1001, 0, (), True, ""), "priority must be an integer from -1000 to 1000"),
     (("task", "t", 1, "a", "k", b"", 0, -1, (), True, ""), "not_before_ms must be"),

@@ -79,7 +79,8 @@ def test_equal_canonical_bytes_mean_equal_views(present: dict[tuple[int, int], R
         if record is not None
     ]
     winners = [
-        *winners,
+        *(one for one in winners if not (isinstance(one, Done) and one.key in state.late)),  # nobody wrote that one
+        *state.floors,
         *(
             record
             for raised in state.effects.values()

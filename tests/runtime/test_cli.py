@@ -327,6 +327,11 @@ async def test_memory(asked: Asked) -> None:
     assert (await asked("memory", "rm", "mood")).stdout == "mood is forgotten\n"
     gone = await asked("memory", "get", "mood")
     assert (gone.exit_code, gone.stderr) == (1, "actonce: nothing is remembered under 'mood'\n")
+    assert (await asked("memory", "set", "notes", "two\nlines", "--text")).stdout == "notes is remembered\n"
+    assert (await asked("memory", "get", "notes")).stdout == "two\nlines\n"
+    assert [row["shape"] for row in await asked.json("memory", "ls", "n")] == ["text"]
+    assert '{"added": 9, "deleted": 0}' in (await asked("memory", "history", "notes")).stdout
+    assert "neither fields" in (await asked("memory", "set", "notes", "x", "--text", "--ttl", "1h")).stderr
     wrong = await asked("memory", "set", "mood", "good")
     assert (wrong.exit_code, wrong.stderr.startswith("actonce: VALUE is not JSON")) == (1, True)
 

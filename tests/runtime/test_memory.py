@@ -179,6 +179,48 @@ def _put(engine: Any, text: str) -> Any:
     return Put("r", "mood", "", pack_memory(text))
 
 
+def test_a_value_says_where_it_comes_from() -> None:
+    def write(memory: Recall) -> Any:
+        memory["mood"] = "good"
+        return memory.source("mood")
+
+    def read(memory: Recall) -> Any:
+        found = memory.source("mood")
+        assert found is not None
+        return [found.value, found.replica, found.task, found.at > 1_700_000_000, memory.source("nothing")]
+
+    assert outcomes(write, read) == [(True, None), (True, ["good", "a", "0/k", True, None])]
+
+
+def test_the_number_of_places_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actonce.memory.PLACES_MAX", 3)
+
+    def write(memory: Recall) -> Any:
+        memory["a"] = 1
+        memory.set("s").add("x")
+        memory.counter("c").add()
+        with pytest.raises(MemoryFull, match="0 of 3 places: take something away first"):
+            memory.map("m")["f"] = 1
+
+    assert outcomes(write) == [(True, None)]
+
+
+def test_a_field_of_a_map_expires_alone() -> None:
+    async def scenario() -> None:
+        def write(memory: Recall) -> None:
+            memory.map("m").put("soon", 1, ttl="5s")
+            memory.map("m")["ever"] = 2
+
+        lab = Lab(agent_of(write, lambda memory: list(memory.map("m"))), "a")
+        await lab.form()
+        assert (await lab.outcome("0"))[0]
+        assert await lab.outcome("1") == (True, ["ever", "soon"])
+        await lab.until(lambda: False, 6.0)
+        assert await lab.outcome("1", key="later") == (True, ["ever"])
+
+    run(scenario)
+
+
 def test_what_expires_is_forgotten() -> None:
     async def scenario() -> None:
         lab = Lab(agent_of(lambda memory: memory.get("note")), "a")

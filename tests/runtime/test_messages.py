@@ -16,9 +16,12 @@ from actonce.messages import (
     Ask,
     Bye,
     Chunk,
+    Edit,
     Heartbeat,
     Message,
     Push,
+    TextAsk,
+    TextDigest,
     decode,
     encode,
 )
@@ -65,6 +68,9 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Have, st.dictionaries(counts, counts)),
     st.builds(Graft, st.binary()),
     st.just(Prune()),
+    st.builds(Edit, st.binary(), st.binary()),
+    st.builds(TextAsk, st.binary()),
+    st.builds(TextDigest, digests),
 )
 numbers: st.SearchStrategy[object] = st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats()
 small_keys = st.integers(0, 9) | st.text(max_size=2)
@@ -91,7 +97,7 @@ def test_arbitrary_bytes_raise_nothing_else(data: bytes) -> None:
     _decodes_or_refuses(data)
 
 
-@given(st.integers(0, 8) | st.integers(32, 40), st.lists(anything, max_size=7))
+@given(st.integers(0, 8) | st.integers(48, 56), st.lists(anything, max_size=7))
 def test_arbitrary_arrays_raise_nothing_else(tag: int, rest: list[object]) -> None:
     _decodes_or_refuses(msgpack.packb([tag, *rest]))
 
@@ -137,24 +143,24 @@ def _decodes_or_refuses(frame: bytes) -> None:
         [2, 1, [], [], 1, False, []],
         [2, 1, [], [], True, False, ["x"] * (MEMBERS_MAX + 1)],
         [2, 1, [], [], True, False, [1]],
-        [32, "please"],
-        [33, [["a", "h:1"]]],
-        [33, [["a", "h:1", True]] * (CONTACTS_MAX + 1)],
-        [33, [["a" * 65, "h:1", True]]],
-        [33, [["a\x1b[2J", "h:1", True]]],
-        [34, [], 1],
-        [34, [["a", "h:1", True]], HOPS_MAX + 1],
-        [35, [["a", "h" * 256, True]], True],
-        [36, bytes(15), 1, 0.0, 0],
-        [36, bytes(16), LINKS_MAX + 1, 0.0, 0],
-        [36, bytes(16), 1, math.nan, 0],
-        [36, bytes(16), 1, -2.0, 0],
-        [36, bytes(16), 1, 0.0, True],
-        [37, {1: -1}],
-        [37, {"1": 1}],
-        [38, "text"],
-        [39, 1],
-        [40],
+        [48, "please"],
+        [49, [["a", "h:1"]]],
+        [49, [["a", "h:1", True]] * (CONTACTS_MAX + 1)],
+        [49, [["a" * 65, "h:1", True]]],
+        [49, [["a\x1b[2J", "h:1", True]]],
+        [50, [], 1],
+        [50, [["a", "h:1", True]], HOPS_MAX + 1],
+        [51, [["a", "h" * 256, True]], True],
+        [52, bytes(15), 1, 0.0, 0],
+        [52, bytes(16), LINKS_MAX + 1, 0.0, 0],
+        [52, bytes(16), 1, math.nan, 0],
+        [52, bytes(16), 1, -2.0, 0],
+        [52, bytes(16), 1, 0.0, True],
+        [53, {1: -1}],
+        [53, {"1": 1}],
+        [54, "text"],
+        [55, 1],
+        [56],
     ],
     ids=repr,
 )

@@ -19,7 +19,7 @@ from actonce.quotas import Quotas
 from actonce.settings import LAN
 from actonce.sim.cluster import Cluster, Feed, FeedSink
 from actonce.sim.plan import Crash, Mix, Partition, Plan
-from actonce.sim.run import MakeAgent, Scenario, Work
+from actonce.sim.run import MakeAgent, Outcome, Scenario, Work
 from actonce.sim.world import SimWorld
 from actonce.slots import CalmWall, Slot
 from actonce_crdt import Json
@@ -61,6 +61,12 @@ def payload(number: int) -> Json:
 
 def scenario(seconds: float = 20.0, tasks: int = 120, **rest: Any) -> Scenario:
     return Scenario(seconds=seconds, tasks=tasks, settings=SETTINGS, work=(Work("reply", payload),), **rest)
+
+
+def about_limits(outcome: Outcome) -> list[str]:
+    """What the checkers of limits say, and what was lost. (Sides of a long partition may each run a task.)"""
+    words = ("llm/", "without an outcome", "acknowledged, and lost", "not the fold", "not everything was done")
+    return [f"seed {outcome.seed}: {text}" for text in outcome.violations if any(word in text for word in words)]
 
 
 TWO_LIMITS = limited_agent(limit=15, per=2.0, tokens=300)
@@ -140,8 +146,8 @@ def used_too_early_after_a_crash(patch: Patch) -> None:
     """The block that was open at a crash is spent from at once."""
     recover = Account.recover
 
-    def hasty(self: Account, now: float, period: int) -> None:
-        recover(self, now, period)
+    def hasty(self: Account, now: float, period: int, earlier: int) -> None:
+        recover(self, now, period, earlier)
         self.cold_until = now
 
     patch.setattr(Account, "recover", hasty)
@@ -192,8 +198,9 @@ def jumps_believed(patch: Patch) -> None:
     patch.setattr(CalmWall, "read", lambda self: self._wall())
 
 
-def short_days(patch: Patch) -> None:
-    """No fault: calendar days of 20 seconds, so that a simulation sees some."""
-    patch.setattr(Resource, "period", lambda self, wall_s: int(wall_s // 20) if self.calendar else 0)
-    patch.setattr(actonce.transfers, "CALENDAR_SKEW_S", 3.0)
-    patch.setattr(actonce.slots, "WALL_JUMP_S", 3.0)
+def short_days(patch: Patch, day_s: float = 20.0, skew_s: float = 3.0) -> None:
+    """No fault: calendar days of some seconds, so that a simulation sees some."""
+    patch.setattr(Resource, "period", lambda self, wall_s: int(wall_s // day_s) if self.calendar else 0)
+    patch.setattr(Resource, "period_ends", lambda self, wall_s: (wall_s // day_s + 1) * day_s)
+    patch.setattr(actonce.transfers, "CALENDAR_SKEW_S", skew_s)
+    patch.setattr(actonce.slots, "WALL_JUMP_S", skew_s)

@@ -16,6 +16,13 @@ from actonce.limits import Resource
 from .quota_work import Work, quick
 
 
+def long_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calendar days of 1,000 seconds."""
+    began = 1_700_000_000
+    monkeypatch.setattr(Resource, "period", lambda self, wall_s: int((wall_s - began) // 1000))
+    monkeypatch.setattr(Resource, "period_ends", lambda self, wall_s: ((wall_s - began) // 1000 + 1) * 1000 + began)
+
+
 def test_one_learns_of_a_cool_down_and_all_obey_it() -> None:
     work = quick(30, 2.0)
     times: dict[str, float] = {}
@@ -101,7 +108,7 @@ def test_adaptive_halves_once_for_many_complaints_and_comes_back() -> None:
 
 
 def test_a_budget_survives_restarts_and_raises_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Resource, "period", lambda self, wall_s: int((wall_s - 1_700_000_000) // 1000))
+    long_days(monkeypatch)
     work = Work(cents=(200, "day"))
 
     async def do(ctx: Context, payload: Any) -> None:
@@ -140,7 +147,7 @@ def test_a_budget_survives_restarts_and_raises_alarms(monkeypatch: pytest.Monkey
 
 
 def test_what_a_replica_spent_before_it_left_stays_spent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Resource, "period", lambda self, wall_s: int((wall_s - 1_700_000_000) // 1000))
+    long_days(monkeypatch)
     work = Work(cents=(200, "day"))
 
     async def do(ctx: Context, payload: Any) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from actonce.sim.plan import Join, Mix, Plan
-from actonce.sim.run import MakeAgent, Outcome, Scenario, run_seed
+from actonce.sim.run import MakeAgent, Scenario, run_seed
 
 from . import limited
-from .limited import scenario
+from .limited import about_limits, scenario
 
 FEW_SEEDS = 1
 SEEDS = int(os.environ.get("LIMITS_SEEDS", FEW_SEEDS))
@@ -40,12 +40,6 @@ SCENARIOS: dict[str, tuple[Scenario, Plan | None]] = {
     "joins": (scenario(replicas=(4, 4)), (Join(2.0, "c"), Join(5.0, "d"), *limited.PARTED)),
     "split": (scenario(), limited.PARTED),
 }
-
-
-def about_limits(outcome: Outcome) -> list[str]:
-    """What the checkers of limits say, and what was lost. (Sides of a long partition may each run a task.)"""
-    words = ("llm/", "without an outcome", "acknowledged, and lost", "not the fold", "not everything was done")
-    return [f"seed {outcome.seed}: {text}" for text in outcome.violations if any(word in text for word in words)]
 
 
 ALL = list(product(AGENTS, SCENARIOS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -14,15 +14,13 @@ from tests.runtime.lab import Lab, run
 from actonce import quota_report, reporting
 from actonce.agent import Agent
 from actonce.errors import ConfigError
-from actonce.escrow import Account
-from actonce.leases import Leases, Row
 from actonce.sim.limit_checkers import Watch, over, rights_return
 from actonce.sim.run import run_seed
 
 from . import limited
-from .limited import Patch, scenario
+from .limited import Patch, about_limits, scenario
+from .planted_leases import given_unannounced, kept_by_who_returns, reclaimed_too_early, taken_for_fresh
 from .test_demand import Callers, check, held, used
-from .test_limits import about_limits
 
 SEEDS = int(os.environ.get("LIMITS_SEEDS", 1))
 FIRST = int(os.environ.get("LIMITS_FIRST", 3))
@@ -172,35 +170,6 @@ def test_leases_hold_in_every_split() -> None:
         assert about_limits(outcome) == []
         taken += sum(" end " in event and "actonce.reclaim" in event for event in outcome.events)
     assert taken, "no rights were taken in any seed: this proves nothing"
-
-
-# Deliberate faults
-
-
-def reclaimed_too_early(patch: Patch) -> None:
-    """Voters give a holder up once it is suspected, though it still counts on their last answer."""
-    patch.setattr(Leases, "ends", lambda self, spec, holder: self._heard.get(holder, self._started) + 1.6)
-
-
-def taken_for_fresh(patch: Patch) -> None:
-    """Rights that were taken are used at once, though their holder used them a moment ago."""
-    takings = Leases._takings
-
-    def hasty(self: Leases, spec: Any, holder: str) -> Iterator[Row]:
-        for resource, giver, to, total, _ in takings(self, spec, holder):
-            yield resource, giver, to, total, 0
-
-    patch.setattr(Leases, "_takings", hasty)
-
-
-def kept_by_who_returns(patch: Patch) -> None:
-    """A holder that comes back goes on with rights that were taken."""
-    patch.setattr(Account, "forfeit", lambda self, now: False)
-
-
-def given_unannounced(patch: Patch) -> None:
-    """What a minority gave away among themselves, the majority takes as well."""
-    patch.setattr(Account, "allowance", property(lambda self: self.held))
 
 
 FAULTS = (reclaimed_too_early, taken_for_fresh, kept_by_who_returns, given_unannounced)

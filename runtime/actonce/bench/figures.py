@@ -101,10 +101,15 @@ def spread(name: str, values: Sequence[float]) -> dict[str, Any]:
     ranked = sorted(values)
     shares = (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
     made: dict[str, Any] = {
-        f"{name}_{part}_s": round(ranked[math.ceil(share * len(ranked)) - 1], 3) if ranked else None
+        f"{name}_{part}_s": round(rank(ranked, share), 3) if ranked else None
         for part, share in shares
     }
     return {**made, f"{name}_n": len(ranked)}
+
+
+def rank(values: Sequence[float], share: float) -> float:
+    """The value below which this share of them lies, by nearest rank. There must be some."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 def machine() -> dict[str, Any]:

@@ -7,6 +7,8 @@ import click
 from actonce import __version__
 from actonce.cli import (
     bench,
+    bench_convergence,
+    bench_speed,
     control,
     dead,
     demo,
@@ -68,6 +70,9 @@ for command in (
 ):
     commands.add_command(command)
 bench.bench.add_command(scale.scale)
+
+for command in (bench_convergence.convergence, bench_speed.throughput, bench_speed.latency):
+    bench.bench.add_command(command)
 
 
 def main() -> None:

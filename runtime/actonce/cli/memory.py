@@ -34,12 +34,12 @@ def ls(prefix: str, limit: int, at: str, secret_file: Path | None, as_json: bool
 @click.argument("name")
 @asking
 def get(name: str, at: str, secret_file: Path | None, as_json: bool) -> None:
-    """Print the value under NAME as JSON; with --json also who wrote it, when, for which task, and what conflicts."""
+    """Print the value under NAME as JSON, a text as it is; with --json also by whom, when, and what conflicts."""
     found = Client(at, secret_file).get(f"/memory/{quote(name, safe='')}")
     if as_json:
         print_json(found)
         return
-    click.echo(json.dumps(found["value"], ensure_ascii=False))
+    click.echo(found["value"] if found["shape"] == "text" else json.dumps(found["value"], ensure_ascii=False))
     for clash in found.get("conflicts", ()):
         where = f"{name}[{clash['member']}]" if clash["member"] else name
         click.echo(f"conflict: {where} was written on two replicas at once; the first of these is read:", err=True)
@@ -53,9 +53,27 @@ def get(name: str, at: str, secret_file: Path | None, as_json: bool) -> None:
 @click.argument("value")
 @click.option("--field", default="", help="A field of the map NAME instead of the register NAME.")
 @click.option("--ttl", default=None, help="Forget it after so long: 90s, 1h, 7d.")
+@click.option("--text", is_flag=True, help="NAME is a text that is edited together, and VALUE is what it is to be.")
 @asking
-def set_(name: str, value: str, field: str, ttl: str | None, at: str, secret_file: Path | None, as_json: bool) -> None:
-    """Remember VALUE, which is JSON, under NAME. It replaces what this replica knows there, conflicts included."""
+def set_(
+    name: str,
+    value: str,
+    field: str,
+    ttl: str | None,
+    text: bool,
+    at: str,
+    secret_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Remember VALUE, which is JSON, under NAME. It replaces what this replica knows there, conflicts included.
+
+    With --text VALUE is plain text, and only what differs is edited: what others write elsewhere in it meanwhile stays.
+    """
+    if text and (field or ttl):
+        raise ConfigError("a text has neither fields nor an end: leave out --field and --ttl")
+    if text:
+        _tell(name, {"value": value, "text": True}, at, secret_file, as_json)
+        return
     try:
         parsed = json.loads(value)
     except (ValueError, RecursionError) as error:
@@ -77,7 +95,10 @@ def rm(name: str, field: str, at: str, secret_file: Path | None, as_json: bool) 
 @click.argument("name")
 @asking
 def history(name: str, at: str, secret_file: Path | None, as_json: bool) -> None:
-    """Every write to NAME that is still kept, the oldest first: by whom, for which task, and whether it counts."""
+    """Every write to NAME that is still kept, the oldest first: by whom, for which task, and whether it counts.
+
+    What was replaced is kept until the log that holds it is shortened.
+    """
     rows = Client(at, secret_file).get(f"/memory/{quote(name, safe='')}", {"history": "1"})
     if as_json:
         print_json(rows)

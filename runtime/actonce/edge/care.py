@@ -131,7 +131,7 @@ def export(folder: Path, file: Path) -> Facts:
         aside.finish(folder)
         identity = salvage(folder).identity
         recovered = _read(folder, {name: identity.get(name, "") for name in ("agent", "replica")})
-        return _facts(folder, file, transfer.write_export(file, identity, recovered.updates))
+        return _facts(folder, file, transfer.write_export(file, identity, recovered.updates, recovered.texts))
 
 
 def backup(folder: Path, file: Path) -> Facts:

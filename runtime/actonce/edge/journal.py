@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -32,6 +32,14 @@ Post = Callable[[Callable[[], None]], object]
 Durable = Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What takes the place of all rows: see `Journal.snapshot`."""
+
+    update: bytes
+    beside: tuple[Row, ...]
+
+
 class SqliteJournal:
     """A `Journal` in a folder. Made by `open_journal`; its thread owns the database from the first to the last."""
 
@@ -40,7 +48,7 @@ class SqliteJournal:
         self._lock = lock
         self._post = post
         self._on_error = on_error
-        self._queue = SimpleQueue[tuple[Sequence[Row], Durable] | None]()
+        self._queue = SimpleQueue[tuple[Sequence[Row] | Whole, Durable] | None]()
         self._thread = threading.Thread(name="actonce-journal", daemon=True, target=self._run)
         self._opened = SimpleQueue[Recovered | BaseException]()
         self._names = ("", "")
@@ -58,6 +66,9 @@ class SqliteJournal:
 
     def append(self, rows: Sequence[Row], durable: Durable) -> None:
         self._queue.put((rows, durable))
+
+    def snapshot(self, update: bytes, durable: Durable, beside: Sequence[Row] = ()) -> None:
+        self._queue.put((Whole(update, tuple(beside)), durable))
 
     def close(self) -> None:
         if self._closed:
@@ -95,7 +106,12 @@ class SqliteJournal:
             item = self._queue.get()
             with contextlib.suppress(Empty):
                 while item is not None:
-                    rows += item[0]
+                    if isinstance(item[0], Whole):
+                        store.append(rows)
+                        store.snapshot(item[0].update, item[0].beside)
+                        rows = []
+                    else:
+                        rows += item[0]
                     durables.append(item[1])
                     item = self._queue.get_nowait()
                 closing = True

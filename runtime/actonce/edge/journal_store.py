@@ -3,7 +3,9 @@
     rows(seq, kind, data, sum)    seq counts from 1 without a gap; sum = checksum(seq, kind, data)
       row 1, "journal"            JSON: format, id, agent, replica. Its shape stays the same in all later formats
       "opened"                    the incarnation number, once for each opening
-      "update", "view", "meta"    what the replica appended
+      "update", "view", "text", "meta"    what the replica appended
+      "snapshot"                  follows row 1, with a gap in seq: the incarnation number. All rows between were
+                                  replaced by the "view", the "update" and the "text" after it, in one transaction
     head(one, seq, state, sum)    the last seq, and "open" or "closed": a row that damage hides is missed
 
 Beside it lies the mark (`mark.py`), which tells an end that was cut off from one that never reached the disk.
@@ -25,7 +27,8 @@ from pathlib import Path
 from actonce.edge.mark import Mark, read_mark
 from actonce.edge.wal import wal_is_damaged
 from actonce.errors import JournalDamaged, JournalForeign, JournalTooNew, JournalTooOld, JournalUnreadable
-from actonce.journal import UPDATE, VIEW, Recovered, Row, checksum
+from actonce.journal import TEXT, UPDATE, VIEW, Recovered, Row, checksum
+from actonce.recovery import SNAPSHOT
 
 FORMAT = 1
 FILE_NAME = "journal.db"
@@ -34,6 +37,7 @@ MAGIC = b"SQLite format 3\x00"
 IN_WAL_MODE = b"\x02\x02"  # bytes 18 and 19 of the file
 
 OPEN, CLOSED = "open", "closed"
+OPENED = "opened"
 
 SCHEMA = """
     CREATE TABLE rows (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL, sum BLOB NOT NULL);
@@ -54,15 +58,32 @@ class Store:
     def append(self, rows: Sequence[Row], state: str = OPEN) -> None:
         """Write `rows` in one transaction; they are on disk when this returns. After an error, only `close`."""
         self._whole = False
-        first = self._seq + 1
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(
-                "INSERT INTO rows VALUES (?, ?, ?, ?)",
-                [(seq, row.kind, row.data, checksum(seq, row.kind, row.data)) for seq, row in enumerate(rows, first)],
-            )
-            self._seq += len(rows)
-            write_head(self._db, self._seq, state)
+            self._insert(rows, state)
+        self._whole = True
+
+    def _insert(self, rows: Sequence[Row], state: str) -> None:
+        first = self._seq + 1
+        self._db.executemany(
+            "INSERT INTO rows VALUES (?, ?, ?, ?)",
+            [(seq, row.kind, row.data, checksum(seq, row.kind, row.data)) for seq, row in enumerate(rows, first)],
+        )
+        self._seq += len(rows)
+        write_head(self._db, self._seq, state)
+
+    def snapshot(self, update: bytes, beside: Sequence[Row] = ()) -> None:
+        """Let `update`, and the rows `beside` it, take the place of all that hold changes: in one transaction, on disk
+        when this returns."""
+        self._whole = False
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            newest = "SELECT data FROM rows WHERE kind IN (?, ?) ORDER BY seq DESC LIMIT 1"
+            rows = [Row(SNAPSHOT, *self._db.execute(newest, (OPENED, SNAPSHOT)).fetchone())]
+            view = self._db.execute(newest, (VIEW, VIEW)).fetchone()
+            rows += [Row(VIEW, view[0])] if view is not None else []
+            self._db.execute("DELETE FROM rows WHERE seq > 1")
+            self._insert([*rows, Row(UPDATE, update), *beside], OPEN)
         self._whole = True
 
     def vouch(self) -> None:
@@ -153,13 +174,14 @@ def read(path: Path, *, agent: str, replica: str) -> tuple[Recovered, int]:
     damage = "" if views else after.get("damage", "")
     recovered = Recovered(
         journal_id=identity["id"],
-        incarnation=max((int(row.data) for row in rows if row.kind == "opened"), default=0),
+        incarnation=max((int(row.data) for row in rows if row.kind in (OPENED, SNAPSHOT)), default=0),
         updates=updates,
         view=views[-1] if views else None,
         # A process that died before its first view was on disk leaves a journal that is as good as new.
         new=not views and not damage and (not updates or after.get("new", False)),
         damage=damage,
         replaces=after.get("journal", ""),
+        texts=tuple(row.data for row in rows if row.kind == TEXT),
     )
     return recovered, seq
 
@@ -203,7 +225,9 @@ def check_files(path: Path) -> bool:
 def read_rows(path: Path, db: sqlite3.Connection, has_log: bool) -> tuple[int, list[Row]]:
     """All rows, verified against their checksums, the head and SQLite's own check."""
     rows: list[Row] = []
-    for expected, (seq, kind, data, stated) in enumerate(db.execute("SELECT * FROM rows ORDER BY seq"), 1):
+    expected = 0
+    for seq, kind, data, stated in db.execute("SELECT * FROM rows ORDER BY seq"):
+        expected = seq if expected == 1 and kind == SNAPSHOT and isinstance(seq, int) else expected + 1
         if seq != expected or not isinstance(kind, str) or not isinstance(data, bytes):
             raise damaged(path, f"row {expected} is missing or unreadable")
         if stated != checksum(seq, kind, data):
@@ -215,8 +239,8 @@ def read_rows(path: Path, db: sqlite3.Connection, has_log: bool) -> tuple[int, l
     if not rows or len(head) != 1 or not isinstance(head[0][0], int) or head[0][1] not in (OPEN, CLOSED):
         raise damaged(path, f"its head is missing or unreadable, {len(rows)} rows are there")
     seq, state, stated = head[0]
-    if stated != checksum(seq, state, b"head") or seq != len(rows):
-        raise damaged(path, f"row {len(rows) + 1} is missing, or the head is wrong")
+    if stated != checksum(seq, state, b"head") or seq != expected:
+        raise damaged(path, f"row {expected + 1} is missing, or the head is wrong")
     if state == OPEN and not has_log:
         raise damaged(path, f"it was not closed, and its last rows are gone with {log_of(path).name}")
     if (verdict := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":

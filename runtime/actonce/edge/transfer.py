@@ -2,7 +2,8 @@
 
     {"actonce export": 1, "agent": ..., "replica": ..., "journal": ..., "digest": ..., "entries": ..., "made_at": ...}
     base64 of an update                   as many as there are
-    {"updates": ..., "sum": ...}          BLAKE2b-128 of all lines before, as hex
+    "text " and base64                    an update of the texts' document, as many as there are
+    {"updates": ..., "texts": ..., "sum": ...}          BLAKE2b-128 of all lines before, as hex
 
 It holds what all replicas share, the document, and nothing of what one replica remembers for itself: an import is a
 new journal with a new id and no view. So a backup that is restored is never an old memory that is trusted, and any
@@ -29,11 +30,12 @@ from actonce.edge import aside, journal_store
 from actonce.edge.journal_store import FILE_NAME
 from actonce.edge.mark import read_mark, sync_folder
 from actonce.errors import ConfigError, ExportRefused, JournalError, JournalUnreadable
-from actonce.journal import UPDATE, Row
-from actonce_crdt import CrdtError, Document
+from actonce.journal import TEXT, UPDATE, Row
+from actonce_crdt import CrdtError, Document, TextDocument
 
 FORMAT = 1
 MAGIC = "actonce export"
+TEXT_LINE = b"text "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,21 @@ class Export:
     """Of the document: equal on all replicas that hold the same entries."""
     entries: int
     updates: int
+    texts: int
     made_at: float
     """Unix seconds."""
+
+
+def make_texts(rows: Sequence[bytes]) -> TextDocument:
+    """The texts that these rows make.
+
+    Raises:
+        CrdtError: they make none.
+    """
+    texts = TextDocument(1)
+    for row in rows:
+        texts.take(texts.parse(row))
+    return texts
 
 
 def make_document(updates: Sequence[bytes]) -> Document:
@@ -63,8 +78,9 @@ def make_document(updates: Sequence[bytes]) -> Document:
     return document
 
 
-def read_live(folder: Path) -> tuple[dict[str, Any], tuple[bytes, ...]]:
-    """First row and updates of a journal that a running replica goes on writing: a snapshot of one moment, verified.
+def read_live(folder: Path) -> tuple[dict[str, Any], tuple[bytes, ...], tuple[bytes, ...]]:
+    """First row, updates, and updates of texts, of a journal that a running replica goes on writing: all of one moment,
+    verified.
 
     Raises:
         JournalError: damaged, or not there.
@@ -78,10 +94,11 @@ def read_live(folder: Path) -> tuple[dict[str, Any], tuple[bytes, ...]]:
             _, rows = journal_store.read_rows(path, db, True)
     except (sqlite3.Error, UnicodeError, MemoryError) as error:
         raise journal_store.damaged(path, str(error)) from None
-    return json.loads(rows[0].data), tuple(row.data for row in rows if row.kind == UPDATE)
+    found = (tuple(row.data for row in rows if row.kind == kind) for kind in (UPDATE, TEXT))
+    return json.loads(rows[0].data), next(found), next(found)
 
 
-def write_export(file: Path, identity: dict[str, Any], updates: Sequence[bytes]) -> Export:
+def write_export(file: Path, identity: dict[str, Any], updates: Sequence[bytes], texts: Sequence[bytes]) -> Export:
     """Make `file`, which must not be there: whole and on disk, or not at all.
 
     Raises:
@@ -90,16 +107,17 @@ def write_export(file: Path, identity: dict[str, Any], updates: Sequence[bytes])
     """
     try:
         document = make_document(updates)
+        make_texts(texts)
     except CrdtError as error:
         raise JournalUnreadable(f"the journal holds an update that is not valid: {error}") from None
     names = identity["agent"], identity["replica"], identity["id"]
-    made = Export(*names, document.digest.hex(), document.entry_count, len(updates), time.time())
+    made = Export(*names, document.digest.hex(), document.entry_count, len(updates), len(texts), time.time())
     draft = file.with_name(file.name + ".new")
     try:
         if os.path.lexists(file):
             raise ConfigError(f"{file} is there already: name another file, nothing is overwritten")
         with draft.open("wb") as out:
-            out.writelines(_lines(made, updates))
+            out.writelines(_lines(made, updates, texts))
             out.flush()
             os.fsync(out.fileno())
         draft.rename(file)
@@ -110,17 +128,18 @@ def write_export(file: Path, identity: dict[str, Any], updates: Sequence[bytes])
     return made
 
 
-def _lines(made: Export, updates: Sequence[bytes]) -> Iterator[bytes]:
+def _lines(made: Export, updates: Sequence[bytes], texts: Sequence[bytes]) -> Iterator[bytes]:
     facts = asdict(made)
-    del facts["updates"]
+    del facts["updates"], facts["texts"]
     digest = hashlib.blake2b(digest_size=16)
-    for line in (json.dumps({MAGIC: FORMAT, **facts}).encode(), *map(base64.b64encode, updates)):
+    written = [*map(base64.b64encode, updates), *(TEXT_LINE + base64.b64encode(text) for text in texts)]
+    for line in (json.dumps({MAGIC: FORMAT, **facts}).encode(), *written):
         digest.update(line + b"\n")
         yield line + b"\n"
-    yield json.dumps({"updates": len(updates), "sum": digest.hexdigest()}).encode() + b"\n"
+    yield json.dumps({"updates": len(updates), "texts": len(texts), "sum": digest.hexdigest()}).encode() + b"\n"
 
 
-def read_export(file: Path) -> tuple[Export, tuple[bytes, ...]]:
+def read_export(file: Path) -> tuple[Export, tuple[bytes, ...], tuple[bytes, ...]]:
     """What `write_export` wrote, verified to the last byte.
 
     Raises:
@@ -144,14 +163,21 @@ def read_export(file: Path) -> tuple[Export, tuple[bytes, ...]]:
     try:
         footer = json.loads(lines[-1])
         whole = footer["sum"] == hashlib.blake2b(b"".join(lines[:-1]), digest_size=16).hexdigest()
-        updates = tuple(base64.b64decode(line, validate=True) for line in (line[:-1] for line in lines[1:-1]))
-        made = Export(**header, updates=footer["updates"])
+        body = [line[:-1] for line in lines[1:-1]]
+        updates = tuple(base64.b64decode(line, validate=True) for line in body if not line.startswith(TEXT_LINE))
+        texts = tuple(_read_text(line) for line in body if line.startswith(TEXT_LINE))
+        made = Export(**header, updates=footer["updates"], texts=footer["texts"])
         document = make_document(updates)
+        make_texts(texts)
     except (ValueError, KeyError, TypeError, binascii.Error, CrdtError):
         whole = False
-    if not whole or (document.digest.hex(), len(updates)) != (made.digest, made.updates):
+    if not whole or (document.digest.hex(), len(updates), len(texts)) != (made.digest, made.updates, made.texts):
         raise ExportRefused(f"{file} is damaged or was cut off: make another export, or use an older one")
-    return made, updates
+    return made, updates, texts
+
+
+def _read_text(line: bytes) -> bytes:
+    return base64.b64decode(line.removeprefix(TEXT_LINE), validate=True)
 
 
 def import_journal(folder: Path, file: Path, *, agent: str, replica: str) -> Export:
@@ -162,13 +188,14 @@ def import_journal(folder: Path, file: Path, *, agent: str, replica: str) -> Exp
         JournalUnreadable: a journal is there, or was.
         JournalFailed: the disk is full, or failed.
     """
-    made, updates = read_export(file)
+    made, updates, texts = read_export(file)
     if made.agent != agent:
         raise ExportRefused(f"{file} holds the journal of agent {made.agent!r}, not of {agent!r}")
     try:
         if os.path.lexists(folder / FILE_NAME) or read_mark(folder) is not None:
             raise JournalUnreadable(f"there is a journal in {folder}: move it aside, nothing is overwritten")
         rows = [Row("opened", b"%d" % int(time.time() * 1000)), *(Row(UPDATE, update) for update in updates)]
+        rows += [Row(TEXT, text) for text in texts]
         after = {"imported": made.journal, "made_at": made.made_at, "new": True}
         journal = secrets.token_hex(16)
         aside.write_draft(folder, agent=agent, replica=replica, journal=journal, rows=rows, after=after)

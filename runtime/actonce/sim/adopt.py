@@ -25,6 +25,7 @@ class Adopted:
             {kind: spec for kind, spec in self.agent.tasks.items() if spec.poll is None},
             schedules=dict(self.agent.schedules),
             quotas=dict(self.agent.quotas),
+            merges=dict(self.agent.merges),
             locks=self.agent.locks,
         )
         for name, sink in self.agent.sinks.items():

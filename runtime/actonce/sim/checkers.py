@@ -217,6 +217,8 @@ def acknowledged_done(cluster: Cluster) -> Iterator[str]:
         tasks = engine.ledger.state.tasks
         for task in dict.fromkeys(cluster.acknowledged):
             state = tasks.get(task)
+            if (state is None or state.task is None) and task in cluster.history.outcomes:
+                continue  # over, and forgotten
             if state is None or state.task is None:
                 yield f"{task}: acknowledged, and lost on {engine.me.name}"
             elif state.done is None:

@@ -19,7 +19,7 @@ from actonce.envelopes import Kind, is_envelope, open_envelope
 from actonce.errors import Draining
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
-from actonce.messages import Push, decode
+from actonce.messages import Edit, Push, decode
 from actonce.placement import NO_TRAITS, Traits
 from actonce.readiness import make_terms
 from actonce.running import Run
@@ -203,15 +203,15 @@ class Cluster:
         self.history.add("started", world.process.pid, name, engine.me.incarnation)
         engine.majority.observe = lambda what, task, epoch: self.history.add(what, world.process.pid, name, task, epoch)
         world.rate, world.wall_offset_s = node.rate, node.wall_offset_s
-        node.world, node.engine = world, engine
-        watching.cancels(self.history, world, engine)
-        watching.halts(self.history, world, engine)
+        before, node.world, node.engine = node.engine, world, engine
+        watching.facts(self.history, world, engine)
         if name in self.damaged:
             lossy, journal = self.damaged.pop(name)
             replaced = node.disk.journal != journal and bool(engine.damage)
             watching.damage(self.history, self.failures, name, lossy=lossy, replaced=replaced)
         world.transport.begin(engine.routes.me, engine.front)
         world.guard(engine.start)
+        self.failures += watching.rights_forgotten(before, engine)
         engine.front.join(other for other in sorted(self.nodes) if not self.nodes[other].follow)
         return engine
 
@@ -282,7 +282,7 @@ class Cluster:
                 frame = envelope.body
             message = decode(frame)
             own = self.engine(process.name).ledger.client_id
-            if not isinstance(message, Push) or message.update not in journal.unsynced:
+            if not isinstance(message, Push | Edit) or message.update not in journal.unsynced:
                 return
             if watching.first_client(message.update) == own:
                 self.failures.append(f"{process.name}: gossiped an update that is not on its disk")

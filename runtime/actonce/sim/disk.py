@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from actonce.journal import UPDATE, VIEW, Recovered, Row
-from actonce.recovery import Found, judge, salvaged
+from actonce.journal import TEXT, UPDATE, VIEW, Recovered, Row
+from actonce.recovery import SNAPSHOT, Found, judge, salvaged
 from actonce.sim.process import Process
 
 
@@ -17,6 +17,7 @@ class Disk:
 
     rng: random.Random
     rows: list[Row] = field(default_factory=list)
+    """A row of kind SNAPSHOT takes the place of all UPDATE and TEXT rows before it."""
     synced: int = 0
     incarnation: int = 0
     journal: int = 1
@@ -38,11 +39,12 @@ class Disk:
         return Recovered(
             journal_id=self._journal_id(name),
             incarnation=self.incarnation,
-            updates=tuple(row.data for row in self.rows if row.kind == UPDATE),
+            updates=tuple(row.data for row in self.rows[self._newest() :] if row.kind in (UPDATE, SNAPSHOT)),
             view=views[-1] if views else None,
             new=not self.rows and not self.damage,
             damage="" if views else self.damage,
             replaces=self.replaced,
+            texts=tuple(row.data for row in self.rows[self._newest() :] if row.kind == TEXT),
         )
 
     def _journal_id(self, name: str) -> str:
@@ -64,11 +66,32 @@ class Disk:
         self.rows.clear()
         self.synced, self.mark, self.journal, self.damage = 0, 0, self.journal + 1, ""
 
+    def _newest(self) -> int:
+        """Index of the newest snapshot; 0 for none."""
+        return max((index for index, row in enumerate(self.rows) if row.kind == SNAPSHOT), default=0)
+
+    def prune(self) -> int:
+        """Let go of what a snapshot that is synced has replaced; returns how many rows that were."""
+        index = max((at for at, row in enumerate(self.rows[: self.synced]) if row.kind == SNAPSHOT), default=0)
+        kept = [row for row in self.rows[:index] if row.kind == VIEW][-1:]
+        self.rows[:index] = kept
+        gone = index - len(kept)
+        self.synced, self.mark = self.synced - gone, max(0, self.mark - gone)
+        return gone
+
+    @property
+    def bytes(self) -> int:
+        """What its rows hold."""
+        return sum(len(row.data) for row in self.rows)
+
     def crash(self) -> None:
         """Power loss for what is not synced: some prefix of it survives."""
         keep = self.rng.randint(self.synced, len(self.rows))
+        while self.synced < keep < len(self.rows) and self.rows[keep].kind == TEXT:
+            keep -= 1  # it came in one append with the row before it: both, or neither
         del self.rows[keep:]
         self.synced = keep
+        self.prune()
 
 
 class SimJournal:
@@ -78,6 +101,7 @@ class SimJournal:
         self._world, self._disk = world, disk
         self._waiting: list[Callable[[], None]] = []
         self._syncing = False
+        self._pruned = 0
         self.full = False
         self.on_error: Callable[[], None] = lambda: None
         self.unsynced: set[bytes] = set()
@@ -95,6 +119,9 @@ class SimJournal:
         self._waiting.append(durable)
         self._sync()
 
+    def snapshot(self, update: bytes, durable: Callable[[], None], beside: Sequence[Row] = ()) -> None:
+        self.append([Row(SNAPSHOT, update), *beside], durable)
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -102,13 +129,15 @@ class SimJournal:
         if self._waiting and not self._syncing:
             self._syncing = True
             waiting, self._waiting = self._waiting, []
-            upto, unsynced = len(self._disk.rows), set(self.unsynced)
+            upto, unsynced = len(self._disk.rows) + self._pruned, set(self.unsynced)
             sync_s = self._disk.rng.uniform(*self._disk.sync_s)
             self._world.call_later(sync_s, lambda: self._synced(upto, unsynced, waiting))
 
     def _synced(self, upto: int, unsynced: set[bytes], waiting: list[Callable[[], None]]) -> None:
         self._world.point()
-        self._disk.synced = self._disk.mark = max(self._disk.synced, upto)
+        self._disk.synced = max(self._disk.synced, upto - self._pruned)
+        self._pruned += self._disk.prune()
+        self._disk.mark = self._disk.synced
         self.unsynced -= unsynced
         self._syncing = False
         for durable in waiting:

@@ -33,6 +33,8 @@ class History:
         self.events: list[Event] = []
         self.sometimes: Counter[str] = Counter()
         """How often a rare branch was reached: a batch of seeds that never gets there proves nothing about it."""
+        self.outcomes: dict[str, tuple[float, str, int]] = {}
+        """Task -> when, by whom (name, pid) its outcome was first known, also if everybody has forgotten it since."""
 
     def add(self, what: str, pid: int, *facts: Value) -> None:
         event = Event(self._now(), what, pid, facts)

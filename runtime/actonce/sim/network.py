@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -36,6 +37,8 @@ class Network:
     """Share of frames that a packet loss holds up for a retransmission, and with them all that follow."""
     reset: float = 0.5
     """Share of kills that reset connections and lose the tail of what was under way (as when data was unread)."""
+    bytes_per_s: float = math.inf
+    """What one direction of a link carries."""
     frames: int = 0
     linked: Callable[[Process, Process, bool], None] = lambda one, other, up: None
     """Told when two processes get connected, and when one side of their connection ends."""
@@ -105,7 +108,7 @@ class SimLink:
         self.network.frames += 1
         self.network.inspect(world, frame)
         self.queued_bytes += len(frame)
-        self._carry(lambda: self._arrive(frame))
+        self._carry(lambda: self._arrive(frame), len(frame))
         return True
 
     def close(self, goodbye: bool = True) -> None:
@@ -145,10 +148,11 @@ class SimLink:
         if self.open:
             self.transport.receiver.frame(self, frame)
 
-    def _carry(self, arrive: Callable[[], None]) -> None:
+    def _carry(self, arrive: Callable[[], None], size: int = 0) -> None:
         # Never before what was sent earlier; equal times keep their order in asyncio's heap only by luck.
         here, there = self.transport.name, self.other.transport.name
         at = max(self.network.loop.time() + self.network.delay(here, there), self._last_arrival + 1e-7)
+        at += size / self.network.bytes_per_s
         self._last_arrival = at
         self._under_way.append(arrive)
         self.network.carry(here, there, at, self._land)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from actonce.engine import Engine
 from actonce.running import Run
@@ -30,6 +30,26 @@ def steps(history: History, world: SimWorld) -> Callable[[str, Run, str], None]:
             history.add(what, world.process.pid, world.name, run.task, run.epoch, label)
 
     return watch
+
+
+def facts(history: History, world: SimWorld, engine: Engine) -> None:
+    """When a process reads what others have to go by."""
+    cancels(history, world, engine)
+    halts(history, world, engine)
+    outcomes(history, world, engine)
+
+
+def rights_forgotten(before: Engine | None, engine: Engine) -> Iterator[str]:
+    """A process could have used rights that its successor, on the same journal, does not count as open: they had been
+    handed out before that was on disk."""
+    for key, slot in engine.quotas.slots.items():
+        old = before.quotas.slots.get(key) if before is not None else None
+        if old is None or old.account.holder != slot.account.holder:
+            continue
+        same = not slot.account.resource.calendar or old.basin.period == slot.account.period
+        usable = min(old.basin.total, max(0, slot.account.held))
+        if same and usable > slot.account.open:
+            yield f"{key}: {engine.me.name} could use {usable} rights; after a crash it takes {slot.account.open} for open"
 
 
 def cancels(history: History, world: SimWorld, engine: Engine) -> None:
@@ -73,12 +93,30 @@ def halts(history: History, world: SimWorld, engine: Engine) -> None:
     engine.control.changed = changed  # type: ignore[method-assign]
 
 
+def outcomes(history: History, world: SimWorld, engine: Engine) -> None:
+    """When, where and in which process the outcome of a task was first known; late ones have none."""
+    changed = engine.inbox.changed
+
+    def looked(keys: list[str]) -> None:
+        changed(keys)
+        for key in keys:
+            state = engine.ledger.state.tasks.get(key)
+            if state is not None and state.done is not None and key not in engine.ledger.state.late:
+                history.outcomes.setdefault(key, (world.loop.time(), world.name, world.process.pid))
+
+    engine.inbox.changed = looked  # type: ignore[method-assign]
+
+
 def count(history: History, engine: Engine) -> None:
     """Add up the rare branches that a process went through."""
     sometimes = history.sometimes
     for name, times in engine.gossip.counts.items():
         if name in ("gaps", "overflows", "refused", "asks"):
             sometimes[name] += times
+    for slot in engine.quotas.slots.values():
+        sometimes["transfers"] += slot.account.transfers
+    if engine.quotas.slots:
+        sometimes["quota waits"] += len(engine.quotas.waits)
     for _, text in engine.notes:
         for name, words in NOTED.items():
             sometimes[name] += words in text

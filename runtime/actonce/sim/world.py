@@ -26,14 +26,14 @@ class _Job:
             await job()
 
         self._process, self._began = process, False
-        self._task = process.loop.create_task(run())
+        self.task = process.loop.create_task(run())
 
     def cancel(self) -> None:
         self._process.guard(self._cancel)
 
     def _cancel(self) -> None:
         if self._began:
-            self._task.cancel()
+            self.task.cancel()
         else:  # as the real hands do: a task cancelled before its first step would never report its end
             self._process.call_soon(self._cancel)
 
@@ -43,11 +43,12 @@ class SimHands:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._jobs: list[_Job] = []  # the loop itself keeps only weak references to tasks
+        self._jobs: set[_Job] = set()  # the loop itself keeps only weak references to tasks
 
     def start(self, job: Callable[[], Coroutine[Any, Any, None]]) -> Cancel:
         handle = _Job(self._process, job)
-        self._jobs.append(handle)
+        self._jobs.add(handle)
+        handle.task.add_done_callback(lambda _: self._jobs.discard(handle))
         return handle
 
     async def plain(self, work: Callable[[RunAsync], Any]) -> Any:
