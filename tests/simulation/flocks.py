@@ -10,7 +10,7 @@ from typing import Any
 from actonce.agent import Agent
 from actonce.context import Context
 from actonce.overlay import ACTIVE_MAX, CROWD_MAX
-from actonce.settings import LAN
+from actonce.settings import LAN, Settings
 from actonce.sim.checkers import SAFETY
 from actonce.sim.cluster import Cluster, Feed, FeedSink, simulate
 from actonce.sim.world import SimWorld
@@ -39,9 +39,11 @@ async def tick(ctx: Context, slot: Any) -> None:
 class Flock(Cluster):
     """Members and followers."""
 
-    def __init__(self, seed: int, followers: int, members: tuple[str, ...] = MEMBERS) -> None:
+    def __init__(
+        self, seed: int, followers: int, members: tuple[str, ...] = MEMBERS, settings: Settings = LAN
+    ) -> None:
         self.followers = [f"f{index:03d}" for index in range(followers)]
-        super().__init__(seed, [*members, *self.followers], make_agent, LAN)
+        super().__init__(seed, [*members, *self.followers], make_agent, settings)
         self.members = members
         self.dice = random.Random(f"{seed}/flock test")
         for name in self.followers:

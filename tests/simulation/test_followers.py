@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import actonce.front
+import actonce.upkeep
 from actonce.errors import ConfigError, NotAMember
 from actonce.inbox import pack_payload
 from actonce.ledger import Ledger
@@ -28,6 +30,7 @@ from actonce.overlay_messages import (
     Swap,
     Walk,
 )
+from actonce.settings import LAN
 from actonce.sim.cluster import Node
 from actonce.sim.disk import Disk
 from actonce.standing import Target
@@ -224,6 +227,36 @@ def test_who_joins_at_a_follower_is_told_to_join_a_member() -> None:
         engine.front.join(["f000"])
         assert await flock.until(lambda: "f000" in engine.views.denials, 5.0)
         assert engine.views.denials["f000"] == "a follower: join a member instead"
+
+    run(scenario)
+
+
+def test_what_members_forget_followers_forget_and_nobody_brings_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One follower is away meanwhile with all of it on its disk, one with nothing; links are lossy."""
+    monkeypatch.setattr(actonce.upkeep, "PASS_MIN", 20)
+
+    async def scenario() -> None:
+        flock = Flock(13, 8, settings=replace(LAN, retention_s=2.0, forget_after_s=4.0))
+        await flock.form()
+        flock.kill("f000")
+        flock.ask(30)
+        await flock.check()
+        assert len(flock.engine("f001").ledger.state.tasks) >= 30
+        flock.kill("f001")
+        flock.network.loss = 0.05
+        member = flock.engine("a").ledger
+        assert await flock.until(lambda: "reply/k0" not in member.state.tasks, 60.0)
+        flock.start("f000")
+        flock.start("f001")
+        flock.ask(5)
+        flock.network.loss = 0.0
+        await asyncio.sleep(30.0)
+        assert await flock.until(flock.converged, 30.0), flock.states()
+        for engine in flock.live():
+            assert not [task for task in engine.ledger.state.tasks if task.startswith("reply/")]
+        assert sorted(flock.feed.keys()) == sorted(f"reply/{key}/#1" for key in flock.keys)
+        assert flock.failures == []
+        flock.check_apart()
 
     run(scenario)
 
