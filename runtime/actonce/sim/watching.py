@@ -49,7 +49,8 @@ def rights_forgotten(before: Engine | None, engine: Engine) -> Iterator[str]:
         same = not slot.account.resource.calendar or old.basin.period == slot.account.period
         usable = min(old.basin.total, max(0, slot.account.held))
         if same and usable > slot.account.open:
-            yield f"{key}: {engine.me.name} could use {usable} rights; after a crash it takes {slot.account.open} for open"
+            name, opened = engine.me.name, slot.account.open
+            yield f"{key}: {name} could use {usable} rights; after a crash it takes {opened} for open"
 
 
 def cancels(history: History, world: SimWorld, engine: Engine) -> None:
