@@ -4,7 +4,7 @@ A *follower* holds and journals the document, and sends it on. It writes nothing
 in nobody's view: members need no promise of it, count on nothing that it says, and do not wait for it. So there may be
 many of them, and whatever becomes of them changes nothing about who acts. Members are linked with each other as ever; a
 follower is linked with a few followers or members, a member with a few followers (`overlay`). Updates run along a tree
-of these links (`broadcast`).
+of these links (`broadcast`). Texts do not: neighbours tell each other digests with each pulse, and ask (`texting`).
 
 A follower passes on what members wrote, to members too: what a member lost and a follower kept comes back by itself.
 Nobody settles on a follower's word, and nothing that it passes on was not on its author's disk before.
@@ -23,11 +23,12 @@ from actonce.gossip import Gossip
 from actonce.ledger import Ledger
 from actonce.lines import Line, frames
 from actonce.membership import Membership
-from actonce.messages import Ask, Message, Push
+from actonce.messages import Ask, Edit, Message, Push, TextAsk, TextDigest
 from actonce.overlay import LOST_BEATS, Close, Dial, Down, Overlay, Send, Step, Undial, Up
 from actonce.overlay_messages import Contact, Elsewhere, Graft, Have, Hello, Prune, Pulse, Swap, Walk
 from actonce.peers import About
 from actonce.settings import Settings
+from actonce.texting import Texting
 from actonce.world import World
 from actonce_crdt import DocumentPoisoned, StateVectorInvalid, UpdateGap, UpdateInvalid, parse_state_vector
 from actonce_transports import End, Identity, Link, Reach, TransportError
@@ -66,6 +67,7 @@ class Spread:
         """As `Gossip.counts`, of these links; messages sent by kind too."""
         self.views = Overlay(Contact(self.me.name, about.address, not self.follow), self._pulse_s, world.rng.random)
         self.tree = Broadcast(root=not self.follow)
+        self.texting = Texting(world, settings, ledger, gossip.texting.texts, self._is_live, self._refuse)
         self._beats_at = world.now()
         self._source: str | None = None
         """Whose update is just being taken in."""
@@ -147,6 +149,12 @@ class Spread:
         match message:
             case Push(update):
                 self._integrate(name, line, update)
+            case Edit(update, text):
+                self._integrate(name, line, update, text)
+            case TextAsk(state_vector):
+                self.texting.answer(line, state_vector)
+            case TextDigest(digest):
+                self.texting.digest(line, digest)
             case Have(clocks):
                 self.tree.have(name, clocks, now, self._ledger.state_vector())
             case Graft(state_vector):
@@ -175,13 +183,18 @@ class Spread:
             self.counts["sent Push"] += 1
             self.lines[name].send_frames(parts)
 
-    def _integrate(self, name: str, line: Line, update: bytes) -> None:
+    def _integrate(self, name: str, line: Line, update: bytes, text: bytes = b"") -> None:
         now, before = self._world.now(), self._ledger.document.digest
         self._source = name
         try:
-            self._ledger.integrate(update)
+            if text:
+                self.texting.texts.integrate(update, text)
+            else:
+                self._ledger.integrate(update)
         except UpdateGap:
             self.counts["gaps"] += 1
+            if text:
+                self.texting.ask(line)
             if not line.receiving:
                 self._act(self.tree.gap(name, now))
             return
@@ -193,6 +206,8 @@ class Spread:
             return
         finally:
             self._source = None
+        if text:
+            return  # it was asked for: texts do not run along the tree
         fresh = self._ledger.document.digest != before
         self.counts["doubles"] += not fresh
         self._act(self.tree.pushed(name, fresh=fresh, now=now, mine=self._ledger.state_vector()))
@@ -236,6 +251,8 @@ class Spread:
         self._do(self.views.beat(now))
         for name in list(self.views.active):
             self._send(name, self._pulse())
+            if name in self.lines:
+                self.texting.beat(self.lines[name])
 
     def seed(self, addresses: Iterable[str]) -> None:
         """Where to begin; a follower finds the rest by itself."""
@@ -281,6 +298,7 @@ class Spread:
                 case Up(name):
                     self.tree.up(name)
                     self._send(name, self._pulse())
+                    self.texting.link_up(self.lines[name])
                 case Down(name):
                     self.tree.down(name)
 

@@ -24,6 +24,10 @@ def make_agent(world: SimWorld, feed: Feed) -> Agent:
     agent.quota("llm", 10, "1m")
     agent.cron("*/5 * * * *", name="often")(tick)
 
+    @agent.task("note")
+    async def note(ctx: Context, payload: Any) -> None:
+        ctx.memory.text("notes").insert(0, payload)
+
     @agent.task("reply")
     async def reply(ctx: Context, payload: Any) -> Any:
         await ctx.post("room", payload)

@@ -231,6 +231,29 @@ def test_who_joins_at_a_follower_is_told_to_join_a_member() -> None:
     run(scenario)
 
 
+def test_texts_reach_followers_also_those_that_were_away() -> None:
+    async def scenario() -> None:
+        flock = Flock(14, 6)
+        await flock.form()
+        for index in range(4):
+            flock.submit("a", "note", f"[{index}]", f"n{index}")
+            await asyncio.sleep(0.3)
+
+        def texts() -> list[str]:
+            return [str(engine.memory.texts.read("notes").text) for engine in flock.live()]
+
+        assert await flock.until(lambda: len(set(texts())) == 1 and len(texts()[0]) == 12, 20.0), texts()
+        flock.kill("f002")
+        flock.submit("b", "note", "[more]", "n9")
+        await asyncio.sleep(3.0)
+        flock.start("f002")
+        assert await flock.until(lambda: len(set(texts())) == 1 and "[more]" in texts()[0], 20.0), texts()
+        assert flock.failures == []
+        flock.check_apart()
+
+    run(scenario)
+
+
 def test_what_members_forget_followers_forget_and_nobody_brings_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """One follower is away meanwhile with all of it on its disk, one with nothing; links are lossy."""
     monkeypatch.setattr(actonce.upkeep, "PASS_MIN", 20)
