@@ -19,7 +19,7 @@ from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View, in_play, required
 from actonce.peers import About, Peer
 from actonce.settings import Settings
-from actonce.settling import Settled, Waited, may_have_acted_alone, try_settle
+from actonce.settling import Settled, Waited, may_have_acted_alone, newcomers, try_settle
 
 HEARD_NUMBER_MAX = 2**48
 """A faulty peer that announces a higher number must not drive ours beyond what others accept."""
@@ -57,6 +57,7 @@ class Membership:
         self._last, self._new = last, new
         self._on_view, self._on_unsettled, self._note = on_view, on_unsettled, note
         self._started = self._ticked = now
+        self._changed_at = now
         self._active = 0.0
         self._missed = 0.0
         self._removed: set[Member] = set()
@@ -287,6 +288,8 @@ class Membership:
                 return
             self._note(f"settled: {self.settled.value}")
             self._adopt()
+        if new := newcomers(self.view.members, self.peers, self._changed_at):
+            self._change(self.view.members - new, self.view.lingering)
         joining = {peer.member for peer in self.peers.values() if self._admissible(peer, now)}
         if joining - self.view.members:
             for member in sorted(joining - self.view.members):
@@ -335,7 +338,7 @@ class Membership:
             if peer is not None and peer.member == member and not peer.leaving:
                 peer.gone_at = self._ticked
         self.view = View(max([self.view.number, *heard_of]) + 1, members, lingering)
-        self._in_play = None
+        self._in_play, self._changed_at = None, self._ticked
         self.version += 1
         self._on_view(self.view)
 

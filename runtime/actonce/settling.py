@@ -66,6 +66,21 @@ def try_settle(
     return Settled.ALONE if waited is Waited.ENOUGH else None
 
 
+def newcomers(members: frozenset[Member], peers: Mapping[str, Peer], since: float) -> frozenset[Member]:
+    """Members that said after `since` that they have never settled on their journal.
+
+    They wait for the word of one that may act; were it to wait for their promise, all would wait for ever. (A replica
+    that settles by reunion takes whoever is linked into its first view: it might settle in the same moment.) Since they
+    said so after they came into our view, nobody had admitted them by then, whoever else's view they are in.
+    """
+    found = set()
+    for member in members:
+        peer = peers.get(member.name)
+        if peer is not None and peer.never_settled and peer.member == member and peer.contact > since:
+            found.add(member)
+    return frozenset(found)
+
+
 def may_have_acted_alone(
     me: Member, member: Member, peers: Mapping[str, Peer], members: frozenset[Member], in_play: frozenset[Member]
 ) -> bool:

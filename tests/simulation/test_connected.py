@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from actonce.sim.plan import Burst, Crash, Join, Leave, Pause, Plan, SlowDisk, Suspend
+from actonce.sim.plan import Burst, Crash, Drift, Join, Leave, Pause, Plan, SlowDisk, Suspend
 
 from . import connected, planted
 from .mesh import run
@@ -75,6 +75,15 @@ FOUND: dict[str, tuple[range, Plan]] = {
         (
             *(Leave(1.02, "a", 1.642), Join(1.556, "b"), Leave(2.411, "a", 0.992), Join(2.71, "b")),
             *(Crash(3.798, "b", 0.843), Pause(4.137, "b", 0.121)),
+        ),
+    ),
+    # c settled for a moment, and then says that it waits for somebody's word: nobody may wait for its promise
+    "a member that waits for a word": (
+        range(73, 74),
+        (
+            *(Pause(0.192, "b", 2.745), Pause(1.214, "a", 2.222), Crash(1.468, "b", 1.19), Drift(1.968, "b", 0.98)),
+            *(Pause(2.511, "e", 2.239), Join(3.155, "c"), Join(3.779, "d"), Crash(3.909, "d", 1.343)),
+            Crash(4.663, "a", 2.324),
         ),
     ),
     # as before, and a restarts too: what it never saw settle must not be in a view on its disk
