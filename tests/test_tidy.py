@@ -33,8 +33,8 @@ PACKAGES = {
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
-    ("envelopes", "journal", "messages", "recovery", "settings", "world"),
-    ("breaker", "complaints", "limits", "reclaim"),
+    ("envelopes", "journal", "messages", "overlay_messages", "recovery", "settings", "world"),
+    ("acquaintances", "breaker", "broadcast", "complaints", "limits", "overlay", "reclaim"),
     (
         "agent", "http_sink", "http_stream", "loading", "merging",
         "nostr_sink", "schedule", "sink_contract", "sinks", "sources",
@@ -46,7 +46,10 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ),
     ("escrow",),
     ("cooling",),
-    ("deaths", "gossip", "guards", "lines", "lock_session", "membership", "routes", "settling", "suspicion", "texting"),
+    (
+        "deaths", "front", "gossip", "guards", "lines", "lock_session",
+        "membership", "routes", "settling", "spread", "suspicion", "texting",
+    ),
     ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),
     ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in", "upkeep"),
     ("children", "control", "doubts", "merges", "orders", "polls", "scheduler", "steps", "webhooks"),
@@ -55,7 +58,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
         "performing", "polling", "recall", "resolving", "spending", "stepping", "views",
     ),
     ("edge", "memory_report", "quota_report"),
-    ("control_report", "election_report"),
+    ("control_report", "election_report", "follower_report"),
     ("effect_report", "http_api", "http_memory", "obstacles", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),

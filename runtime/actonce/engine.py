@@ -20,6 +20,7 @@ from actonce.electorate import Electorate
 from actonce.errors import ActonceError, ReplicaFailed
 from actonce.executor import Executor
 from actonce.fenced import Fenced
+from actonce.front import Front
 from actonce.gossip import Gossip
 from actonce.guards import Available, Guards
 from actonce.inbox import Inbox, pack_payload
@@ -46,6 +47,7 @@ from actonce.running import Gate, Run
 from actonce.scheduler import Scheduler, mesh_wall
 from actonce.settings import Settings
 from actonce.settling import Settled
+from actonce.spread import Spread
 from actonce.standing import Standing
 from actonce.steps import Steps
 from actonce.upkeep import Upkeep
@@ -75,6 +77,7 @@ class Engine:
         traits: Traits = NO_TRAITS,
         roster: tuple[str, ...] = (),
         witness: bool = False,
+        follow: bool = False,
         perform: Callable[[Desk, Run], Cancel],
         on_failed: Callable[[ActonceError], None],
     ) -> None:
@@ -86,10 +89,11 @@ class Engine:
             traits: how we are preferred.
             roster: names that are to vote, added by themselves: see `Electorate`.
             witness: only vote, handle no kind of task.
+            follow: only hold the document: see `spread`. Never settles, so never acts.
             perform: runs a handler at the hands.
             on_failed: the replica cannot go on; it has stopped acting.
         """
-        self.world, self.agent, self.settings = world, agent, settings
+        self.world, self.agent, self.settings, self.follow = world, agent, settings, follow
         self.me = Member(name, recovered.incarnation, traits)
         self.notes: deque[tuple[float, str]] = deque(maxlen=NOTES_MAX)
         self.gate = Gate(world.now)
@@ -113,7 +117,7 @@ class Engine:
             settings,
             self.about.kinds,
             last=unpack_view(recovered.view),
-            new=new and recovered.new,
+            new=new and recovered.new and not follow,
             now=world.now(),
             on_view=self._view_changed,
             on_unsettled=lambda: self.views.unsettled(),
@@ -123,8 +127,7 @@ class Engine:
         self.poison = Poison(world.now, self.ledger, self.membership, self.guards, restarted=not recovered.new)
         self.quotas = self._make_quotas(recovered.journal_id)
         self._make_hands(perform)
-        self.gossip = self._make_gossip()
-        self.routes = Routes(world, settings, Identity(name, self.about.encode()), self.gossip, self.note)
+        self._make_links(recovered)
         parts = (world, self.membership, self.gossip, self.gate)
         self.views = Views(*parts, wake=self.wake, note=self.note, fail=self.fail)
         self._recovered = recovered
@@ -162,18 +165,10 @@ class Engine:
         self.listeners = Listeners(self.desk, self.me.name, agent.sources if self.about.kinds else {}, self.note)
 
     def _introduce(self, recovered: Recovered, address: str, witness: bool) -> About:
-        return About(
-            self.agent.name,
-            recovered.journal_id,
-            recovered.incarnation,
-            self.ledger.client_id,
-            {kind: str(spec.placement) for kind, spec in self.agent.tasks.items() if not witness},
-            address,
-            self.settings.contact_window_s,
-            self.world.process,
-            self.me.traits,
-            recovered.replaces,
-        )
+        kinds = {kind: str(one.placement) for kind, one in self.agent.tasks.items() if not (witness or self.follow)}
+        whose = (self.agent.name, recovered.journal_id, recovered.incarnation, self.ledger.client_id)
+        where = (address, self.settings.contact_window_s, self.world.process, self.me.traits)
+        return About(*whose, kinds, *where, recovered.replaces, self.follow)
 
     def _make_guards(self, journal: str, roster: tuple[str, ...]) -> Guards:
         parts = (self.world, self.ledger, self.membership)
@@ -208,14 +203,17 @@ class Engine:
         parts = (world, self.settings, agent, self.ledger, membership, self.electorate, journal)
         return Quotas(*parts, submit=submit, say=say, note=self.note)
 
+    def _make_links(self, recovered: Recovered) -> None:
+        world, settings, me = self.world, self.settings, Identity(self.me.name, self.about.encode())
+        self.gossip = self._make_gossip()
+        self.routes = Routes(world, settings, me, self.gossip, self.note)
+        peers = (settings, self.about, self.ledger, self.membership, self.gossip)
+        self.spread = Spread(world, *peers, lambda *denial: self.views.denied(*denial), self.fail, self.note)
+        self.front = Front(world, self.routes, self.spread, recovered)
+
     def _make_gossip(self) -> Gossip:
         gossip = Gossip(
-            self.world,
-            self.settings,
-            self.about,
-            self.ledger,
-            self.membership,
-            self.memory.texts,
+            *(self.world, self.settings, self.about, self.ledger, self.membership, self.memory.texts),
             seek=lambda name: self.routes.seek(name),
             free=lambda: self.claims.free,
             on_word=self._heard,
@@ -230,7 +228,7 @@ class Engine:
         return gossip
 
     def start(self) -> None:
-        """Recover from the journal and begin to tick. The transport is started by the caller, with `routes`.
+        """Recover from the journal and begin to tick. The transport is started by the caller, with `front`.
 
         Raises:
             ActonceError: the journal's content does not pass the document's checks.
@@ -304,6 +302,7 @@ class Engine:
         if self.gate.shut:
             return
         now = self.world.now()
+        self.spread.tick()
         self.membership.tick(now)
         self.electorate.tick()
         self.voting.tick()
@@ -327,7 +326,7 @@ class Engine:
         self._pump()
 
     def _pump(self) -> None:
-        if self.gate.shut:
+        if self.gate.shut or self.follow:
             return
         self.gate.until = self.membership.act_until()
         self.majority.tick()
@@ -374,6 +373,7 @@ class Engine:
 
     def _durable(self, update: bytes) -> None:
         self.gossip.push(update)
+        self.spread.push(update, (self.ledger.client_id,))
         self.wake()
 
     def _view_changed(self, view: View) -> None:

@@ -88,6 +88,10 @@ class NotSettled(ActonceError):
     """This replica has not yet learnt enough from the others to act or to acknowledge."""
 
 
+class NotAMember(ActonceError):
+    """This replica only follows: it takes in no tasks and no orders, and changes nothing."""
+
+
 class NoSuchTask(ActonceError):
     """No task of this id is known to this replica."""
 

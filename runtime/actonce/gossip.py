@@ -224,6 +224,8 @@ class Gossip:
                 self._on_want(name, message)
             case Chunk():
                 self._refuse(line, "a chunk inside a chunk")
+            case _:
+                self._refuse(line, "a message for followers on a link of members")
 
     # Document
 

@@ -79,6 +79,8 @@ class HttpApi:
         refusal = self._refuse(request)
         if refusal is not None:
             return refusal
+        if self._engine.follow and request.method == "POST":
+            return _error(409, str(self._engine.spread.refusal()))
         match request.method, request.path.removeprefix("/").split("/", 1):
             case "GET", ["status"]:
                 return _answer(200, reporting.status(self._engine))
@@ -131,6 +133,7 @@ class HttpApi:
     def _ready(self) -> HttpResponse:
         reasons = reporting.degraded(self._engine)
         ready = not self._engine.gate.shut and self._engine.world.now() < self._engine.membership.act_until()
+        ready = ready or (self._engine.follow and self._engine.spread.in_touch)
         return _answer(200 if ready else 503, {"ready": ready, "degraded": reasons})
 
     def _refuse(self, request: HttpRequest) -> HttpResponse | None:

@@ -89,7 +89,9 @@ class Inbox:
             KeyReused: the key was used with another payload, and not `first_counts`.
             PayloadInvalid: the key cannot be one.
             Draining: new tasks of this kind are refused, by order.
+            NotAMember: this replica only follows.
         """
+        self._ledger.check_writes()
         if kind not in self._agent.tasks or self._agent.tasks[kind].poll is not None:
             kinds = ", ".join(sorted(name for name, spec in self._agent.tasks.items() if spec.poll is None)) or "none"
             raise UnknownKind(f"agent {self._agent.name!r} has no handler for {kind!r}; it has: {kinds}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from actonce.errors import ActonceError
 from actonce.journal import Row
 from actonce.world import World
 from actonce_crdt import (
@@ -68,6 +69,10 @@ class Ledger:
         self.forgotten = 0
         """Entries of our own log that others had and our journal had not. An entry is on disk before anybody hears of
         it: so our journal is not the one that it was."""
+        self.on_fresh: Callable[[bytes, tuple[int, ...]], None] = _nothing_of
+        """Called with each update of a peer that brought something, and whose entries it brought."""
+        self.refuses: Callable[[], ActonceError] | None = None
+        """Makes the error that a replica which only follows raises in place of a write."""
         self.journal_bytes = 0
         """Of the updates in the journal, since its last snapshot."""
         self.snapshot_bytes = 0
@@ -89,6 +94,7 @@ class Ledger:
 
     def write(self, record: Record) -> int:
         """Add an entry of ours. Returns the clock that must be durable, or acknowledged, for it to be so."""
+        self.check_writes()
         if not self._batch:
             self._world.call_soon(self._flush)
         self._batch.append(encode(record))
@@ -96,6 +102,14 @@ class Ledger:
         self.next_clock += 1
         self._on_changed([_subject(record), *self.state.take_flipped()])
         return self.next_clock
+
+    def check_writes(self) -> None:
+        """
+        Raises:
+            NotAMember: this replica writes nothing.
+        """
+        if self.refuses is not None:
+            raise self.refuses()
 
     def task(self, task: str) -> TaskState:
         """What is known of a task: nothing, of one that was forgotten while we thought that it is open."""
@@ -177,6 +191,7 @@ class Ledger:
         self.journal_bytes += len(change.update)
         keys = self._fold(change)
         self.forgotten += sum(entry.log == self.name for entry in change.added)
+        self.on_fresh(change.update, change.advanced)
         self._on_integrated(change.advanced)
         self._on_changed(keys)
 
@@ -218,4 +233,8 @@ def _subject(record: Record) -> str:
 
 
 def _nothing() -> None:
+    pass
+
+
+def _nothing_of(update: bytes, clients: tuple[int, ...]) -> None:
     pass

@@ -12,7 +12,9 @@ from typing import Any
 
 import msgpack
 
+from actonce import overlay_messages
 from actonce.errors import ConfigError, MessageInvalid
+from actonce.overlay_messages import OverlayMessage
 from actonce.ownership import Member, View
 from actonce.placement import Traits
 
@@ -147,7 +149,9 @@ class TextDigest:
     digest: bytes
 
 
-Message = Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept | Want | Edit | TextAsk | TextDigest
+Message = (
+    Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept | Want | Edit | TextAsk | TextDigest | OverlayMessage
+)
 
 
 def encode(message: Message) -> bytes:
@@ -178,6 +182,8 @@ def encode(message: Message) -> bytes:
             body = [33, state_vector]
         case TextDigest(digest):
             body = [34, digest]
+        case _:
+            body = overlay_messages.body_of(message)
     packed: bytes = msgpack.packb(body)
     return packed
 
@@ -231,6 +237,8 @@ def decode(frame: bytes) -> Message:
             case [34, bytes(digest)]:
                 _check(len(digest) == 16)
                 return TextDigest(digest)
+            case list() if (said := overlay_messages.read(body)) is not None:
+                return said
     except (ValueError, TypeError, ConfigError) as error:  # of msgpack; of unhashable map keys; of traits
         raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None
     raise MessageInvalid(f"a frame of {len(frame)} bytes holds no message of this protocol")

@@ -40,6 +40,8 @@ class About:
     traits: Traits = NO_TRAITS
     replaces: str = ""
     """Id of the damaged journal in whose place, under its lock, its journal was made: that one's process ended."""
+    follows_only: bool = False
+    """It holds the document, writes nothing and is no member: see `spread`."""
 
     def follows(self, other: About) -> bool:
         """Whether this process held the lock of the other's journal after it: then that one has surely ended."""
@@ -50,7 +52,7 @@ class About:
         process = [self.process.host, self.process.pid, self.process.started]
         kinds = [[kind, placed] for kind, placed in sorted(self.kinds.items())]
         row = [self.agent, self.journal, self.incarnation, self.client, kinds, self.address, self.contact_window_s]
-        packed: bytes = msgpack.packb([*row, process, list(astuple(self.traits)), self.replaces])
+        packed: bytes = msgpack.packb([*row, process, list(astuple(self.traits)), self.replaces, self.follows_only])
         return packed
 
     @classmethod
@@ -64,9 +66,9 @@ class About:
                 case [
                     str(agent), str(journal), int(incarnation), int(client), list(kinds), str(address),
                     float(window), [str(host), int(pid), int(started)], [int(weight), int(priority), str(region)],
-                    str(replaces),
+                    str(replaces), bool(only),
                 ] if 0 < window <= CONTACT_WINDOW_S_MAX and all(isinstance(text, str) for row in kinds for text in row):
-                    rest = ProcessId(host, pid, started), Traits(weight, priority, region), replaces
+                    rest = ProcessId(host, pid, started), Traits(weight, priority, region), replaces, only
                     return cls(agent, journal, incarnation, client, dict(kinds), address, window, *rest)
         except (ValueError, TypeError, ConfigError):
             pass

@@ -110,6 +110,7 @@ class Replica:
         traits: Traits = NO_TRAITS,
         roster: Iterable[str] = (),
         witness: bool = False,
+        follow: bool = False,
     ) -> None:
         """
         Args:
@@ -125,6 +126,8 @@ class Replica:
             roster: names of the replicas that vote on tasks with guard="majority". They are added by themselves, one
                 at a time, once they are there; they are never removed by themselves.
             witness: only vote; run no handlers.
+            follow: only hold the document and pass it on; no member waits for it. `submit`, `control` and whatever
+                else would change something raise NotAMember, which says who to ask. Any number of replicas may follow.
         """
         check_name("a replica", name)
         agent.check()
@@ -133,10 +136,13 @@ class Replica:
         roster = tuple(roster)
         for voter in roster:
             check_name("a voter", voter)
+        join = tuple(join)
+        if follow and (new or witness or roster or not join):
+            raise ConfigError("a replica that only follows needs join=, and knows no new=, witness= or roster=")
         if witness and roster and name not in roster:
             raise ConfigError(f"{name!r} is a witness, and not in the roster {', '.join(roster)}: add it there")
         self._setup = Setup(
-            *(agent, name, Path(data), listen, tuple(join), advertise, secret, new, settings, traits, roster, witness)
+            *(agent, name, Path(data), listen, join, advertise, secret, new, settings, traits, roster, witness, follow)
         )
         self._failed: ActonceError | None = None
         self._ended = False
@@ -288,7 +294,7 @@ class Replica:
         return Handle(self, task)
 
     async def settled(self) -> None:
-        """Wait until this replica has synced with the mesh and may act."""
+        """Wait until this replica has synced with the mesh and may act. For ever, if it only follows."""
         await wait(self._hands, lambda reply: self._engine.when_settled(reply))
 
     async def inspect(self, look: Callable[[Engine], Answer]) -> Answer:

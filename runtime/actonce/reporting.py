@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from actonce import control_report, election_report, obstacles, quota_report
+from actonce import control_report, election_report, follower_report, obstacles, quota_report
 from actonce.engine import Engine
 from actonce.ownership import Member, View, owner
 from actonce.peers import Peer
@@ -58,7 +58,9 @@ EFFECT_STATES = ("posted", "under way", "skipped", "in doubt", "refused")
 
 def degraded(engine: Engine) -> list[str]:
     """Reasons why this replica does less than it should, each a sentence; empty when all is well."""
-    membership, facts = engine.membership, []
+    membership, facts = engine.membership, follower_report.degraded(engine)
+    if engine.follow:
+        return [*facts, *troubles(engine)]
     if membership.settled is None:
         last = sorted(m.name for m in membership.view.members | membership.view.lingering if m.name != engine.me.name)
         whom = f"its last view: {', '.join(last)}" if last else "any settled replica; the first of a mesh needs --new"
@@ -95,7 +97,12 @@ def status(engine: Engine) -> Facts:
         "acting": not engine.gate.shut and engine.world.now() < membership.act_until(),
         "degraded": degraded(engine),
         "view": view_facts(membership.view),
-        "replicas": [_self_facts(engine), *(_peer_facts(engine, peer) for _, peer in sorted(membership.peers.items()))],
+        "replicas": [
+            _self_facts(engine),
+            *(_peer_facts(engine, peer) for _, peer in sorted(membership.peers.items())),
+            *follower_report.neighbours(engine),
+        ],
+        "overlay": follower_report.facts(engine),
         "tasks": {name: states.count(name) for name in TASK_STATES},
         "effects": {name: effects.count(name) for name in EFFECT_STATES},
         "doubts": sum(was_doubt(effect) for effect in ledger.state.effects.values()),
@@ -123,6 +130,7 @@ def status(engine: Engine) -> Facts:
 
 def _self_facts(engine: Engine) -> Facts:
     state = "self" if engine.membership.settled is not None else "self, unsettled"
+    state = "self, only follows" if engine.follow else state
     return {"name": engine.me.name, "incarnation": engine.me.incarnation, "state": state}
 
 
@@ -161,7 +169,8 @@ def task_state(engine: Engine, task: str, state: TaskState) -> str:
     if state.done is not None:
         return "done" if state.done.ok and not state.done.how else HOWS[state.done.how]
     claim = state.standing
-    if claim is None or not engine.claims.holders(state) & engine.membership.in_play():
+    here = engine.follow or engine.claims.holders(state) & engine.membership.in_play()  # who follows cannot tell
+    if claim is None or not here:
         return "held" if _held(engine, state) is not None else "open"
     if _ordered(engine, state) is not None:
         return "held"
@@ -260,7 +269,7 @@ def explain(engine: Engine, task: str) -> Facts | None:
     state = engine.ledger.state.tasks.get(task)
     if state is None or state.task is None:
         return None
-    members = engine.membership.in_play()
+    members = engine.membership.in_play() if not engine.follow else frozenset()
     able = engine.membership.able(state.task.kind)
     placement = engine.agent.tasks[state.task.kind].placement if state.task.kind in engine.agent.tasks else SPREAD
     ranked = _ranking(task, members, placement)
@@ -275,7 +284,7 @@ def explain(engine: Engine, task: str) -> Facts | None:
         "rank": [f"{member.name}{'' if able(member) else ' (cannot take it)'}" for member in ranked],
         "owner_now": first.name if first else None,
         "guard": election_report.guard_facts(engine, task, state),
-        "waits": obstacles.waits(engine, task, state, first),
+        "waits": obstacles.waits(engine, task, state, first) if not engine.follow else follower_report.waits(state),
         "views": obstacles.views(engine) if state.done is None else [],
         "held": _held(engine, state),
         "story": [_sentence(record) for record in records],

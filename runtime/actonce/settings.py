@@ -43,6 +43,9 @@ class Settings:
     start_alone_after_s: float = 30.0
     """A restarted replica that cannot sync with those of its last view acts alone after this long, and says so."""
 
+    pulse_s: float = 1.0
+    """Between two words to a neighbour on links of followers, which carry heartbeats of nobody: see `spread`."""
+
     ask_again_s: float = 0.3
     """Between two anti-entropy requests to one peer, and how long it may lag before it is asked."""
 

@@ -25,6 +25,20 @@ from actonce.messages import (
     decode,
     encode,
 )
+from actonce.overlay_messages import (
+    CONTACTS_MAX,
+    HOPS_MAX,
+    LINKS_MAX,
+    Contact,
+    Elsewhere,
+    Graft,
+    Have,
+    Hello,
+    Prune,
+    Pulse,
+    Swap,
+    Walk,
+)
 from actonce.ownership import Member, View
 from actonce.peers import About
 from actonce.world import ProcessId
@@ -36,6 +50,8 @@ parts = st.binary(min_size=1)
 digests = st.binary(min_size=16, max_size=16)
 flags = st.booleans()
 names = st.lists(st.text("abc", max_size=5), max_size=3).map(tuple)
+contact = st.builds(Contact, st.text("abc", max_size=5), st.text("abc:", max_size=5), flags)
+contacts = st.lists(contact, max_size=4).map(tuple)
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Heartbeat, times, times, counts, digests, st.dictionaries(counts, counts), counts, counts, names),
     st.builds(Announce, st.builds(View, counts, members, members), flags, flags, flags, members, names),
@@ -44,6 +60,14 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Ask, st.binary()),
     st.integers(1, 99).flatmap(lambda count: st.builds(Chunk, st.integers(0, count - 1), st.just(count), parts)),
     st.just(Bye()),
+    st.builds(Hello, st.sampled_from(["join", "need", "may"])),
+    st.builds(Elsewhere, contacts),
+    st.builds(Walk, contact, st.integers(0, HOPS_MAX)),
+    st.builds(Swap, contacts, flags),
+    st.builds(Pulse, digests, st.integers(0, LINKS_MAX), st.just(-1.0) | st.floats(0, 1e9), st.integers(0, HOPS_MAX)),
+    st.builds(Have, st.dictionaries(counts, counts)),
+    st.builds(Graft, st.binary()),
+    st.just(Prune()),
     st.builds(Edit, st.binary(), st.binary()),
     st.builds(TextAsk, st.binary()),
     st.builds(TextDigest, digests),
@@ -73,7 +97,7 @@ def test_arbitrary_bytes_raise_nothing_else(data: bytes) -> None:
     _decodes_or_refuses(data)
 
 
-@given(st.integers(0, 8), st.lists(anything, max_size=7))
+@given(st.integers(0, 8) | st.integers(48, 56), st.lists(anything, max_size=7))
 def test_arbitrary_arrays_raise_nothing_else(tag: int, rest: list[object]) -> None:
     _decodes_or_refuses(msgpack.packb([tag, *rest]))
 
@@ -119,6 +143,24 @@ def _decodes_or_refuses(frame: bytes) -> None:
         [2, 1, [], [], 1, False, []],
         [2, 1, [], [], True, False, ["x"] * (MEMBERS_MAX + 1)],
         [2, 1, [], [], True, False, [1]],
+        [48, "please"],
+        [49, [["a", "h:1"]]],
+        [49, [["a", "h:1", True]] * (CONTACTS_MAX + 1)],
+        [49, [["a" * 65, "h:1", True]]],
+        [49, [["a\x1b[2J", "h:1", True]]],
+        [50, [], 1],
+        [50, [["a", "h:1", True]], HOPS_MAX + 1],
+        [51, [["a", "h" * 256, True]], True],
+        [52, bytes(15), 1, 0.0, 0],
+        [52, bytes(16), LINKS_MAX + 1, 0.0, 0],
+        [52, bytes(16), 1, math.nan, 0],
+        [52, bytes(16), 1, -2.0, 0],
+        [52, bytes(16), 1, 0.0, True],
+        [53, {1: -1}],
+        [53, {"1": 1}],
+        [54, "text"],
+        [55, 1],
+        [56],
     ],
     ids=repr,
 )

@@ -23,6 +23,7 @@ from actonce.cli import (
     report,
     roster,
     run,
+    scale,
     show,
     simulate,
     submit,
@@ -68,6 +69,7 @@ for command in (
     feed.feed,
 ):
     commands.add_command(command)
+bench.bench.add_command(scale.scale)
 
 for command in (bench_convergence.convergence, bench_speed.throughput, bench_speed.latency):
     bench.bench.add_command(command)

@@ -108,6 +108,12 @@ from actonce.settings import LAN, PRESETS
 )
 @click.option("--witness", is_flag=True, help="Only vote: run no handlers. For a third vote on a small machine.")
 @click.option(
+    "--follow",
+    is_flag=True,
+    help="Only hold the document, for status, explain, report and memory; take no tasks, no orders, no part in what "
+    "others decide. For as many replicas as you like: each is linked with about five others.",
+)
+@click.option(
     "--lock",
     metavar="URL",
     help="The lock service of fenced kinds, instead of what the agent declares: nats://HOST:4222/BUCKET or "
@@ -130,6 +136,7 @@ def run(
     region: str,
     roster: str | None,
     witness: bool,
+    follow: bool,
     lock: str | None,
     as_json: bool,
 ) -> None:
@@ -157,6 +164,7 @@ def run(
         traits=Traits(weight, priority, region),
         roster=[voter.strip() for voter in roster.split(",")] if roster else [],
         witness=witness,
+        follow=follow,
     )
     with make_screen(name, as_json) as screen, Stop(at_once=screen.restore) as stop:
         logging.basicConfig(level=logging.WARNING, handlers=[screen.log_handler()])

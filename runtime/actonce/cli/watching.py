@@ -58,7 +58,7 @@ async def watch(replica: Replica, screen: Screen, stop: Stop, join: tuple[str, .
             settled=membership.settled.value if membership.settled else None,
             view=reporting.view_facts(membership.view),
             degraded=reporting.degraded(engine),
-            linked=bool(engine.gossip.lines),
+            linked=bool(engine.gossip.lines or engine.spread.lines),
             denials=dict(engine.views.denials),
             patient=engine.views.patient,
             status=reporting.status(engine) if screen.wants_status else None,

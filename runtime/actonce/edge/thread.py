@@ -45,6 +45,7 @@ class Setup:
     traits: Traits = NO_TRAITS
     roster: tuple[str, ...] = ()
     witness: bool = False
+    follow: bool = False
 
 
 class EngineThread:
@@ -137,17 +138,17 @@ class EngineThread:
                 address=setup.advertise if setup.advertise is not None else setup.listen,
                 roster=setup.roster,
                 witness=setup.witness,
+                follow=setup.follow,
                 perform=self._perform,
                 on_failed=failed,
             )
             engines.append(engine)
             http.append(self._http(engine))
-            await transport.start(engine.routes.me, engine.routes)
+            await transport.start(engine.routes.me, engine.front)
             try:
                 self.address = transport.address
                 engine.start()
-                for address in setup.join:
-                    transport.dial(address)
+                engine.front.join(setup.join)
                 self.started.set_result(engine)
                 await self._stop.wait()
                 engine.stop()

@@ -114,6 +114,7 @@ class Node:
     rate: float = 1.0
     wall_offset_s: float = 0.0
     traits: Traits = NO_TRAITS
+    follow: bool = False
 
 
 class Cluster:
@@ -195,6 +196,7 @@ class Cluster:
             address=name,
             traits=node.traits,
             roster=self.roster,
+            follow=node.follow,
             perform=perform,
             on_failed=lambda error: self.failures.append(f"{name}: {error}"),
         )
@@ -207,11 +209,10 @@ class Cluster:
             lossy, journal = self.damaged.pop(name)
             replaced = node.disk.journal != journal and bool(engine.damage)
             watching.damage(self.history, self.failures, name, lossy=lossy, replaced=replaced)
-        world.transport.begin(engine.routes.me, engine.routes)
+        world.transport.begin(engine.routes.me, engine.front)
         world.guard(engine.start)
         self.failures += watching.rights_forgotten(before, engine)
-        for other in sorted(self.nodes):
-            world.transport.dial(other)
+        engine.front.join(other for other in sorted(self.nodes) if not self.nodes[other].follow)
         return engine
 
     def wipe(self, name: str) -> None:
