@@ -128,7 +128,11 @@ def failover(options: Options) -> list[str]:
     where, command = conditions(1), ("failover", "--seed", "7")
     found = _actonce(options, *command)
     rows = []
-    for name, what in (("certain", "killed"), ("stopped", "stopped"), ("vanished", "vanished with its machine")):
+    again = ("again", "killed, not for the first time with this task")
+    kinds = (("certain", "killed"), again, ("stopped", "stopped"), ("vanished", "vanished with its machine"))
+    for name, what in kinds:
+        if not found[f"{name}_n"]:
+            continue
         times = [f"{found[f'{name}_{part}_s']:.3f} s" for part in ("p50", "p99", "max")]
         rows.append((f"{what}, until a survivor's handler begins ({found[f'{name}_n']} tasks)", *times))
     counts = ", ".join(f"{found[name]} {name}" for name in ("messages", "lost", "doubled", "doubts"))

@@ -66,7 +66,8 @@ def test_only_what_is_asked_for_is_measured_and_written(monkeypatch: pytest.Monk
 
 
 SPREAD = {"runs": 2, **{f"{name}_{part}_ms": 1.0 for name in ("started", "returned") for part in ("p50", "p99")}}
-FAILED_OVER = {f"{name}_{part}_s": 1.0 for name in ("certain", "stopped", "vanished") for part in ("p50", "p99", "max")}
+FELL = ("certain", "again", "stopped", "vanished")
+FAILED_OVER = {f"{name}_{part}_s": 1.0 for name in FELL for part in ("p50", "p99", "max")}
 
 
 def found_by(command: Sequence[str]) -> list[dict[str, Any]]:
@@ -77,7 +78,7 @@ def found_by(command: Sequence[str]) -> list[dict[str, Any]]:
             return [{**made, "spread": {name: [0.5, 1.5] for name in made}}]
         case "failover":
             counts = dict.fromkeys(("messages", "lost", "doubled", "doubts"), 1)
-            return [{**FAILED_OVER, **counts, **{f"{name}_n": 4 for name in ("certain", "stopped", "vanished")}}]
+            return [{**FAILED_OVER, **counts, **{f"{name}_n": 4 for name in FELL}}]
         case "convergence":
             ones: dict[str, Any] = {field.name: 1 for field in fields(Healed)} | {"problems": ()}
             row = {"replicas": 3, **summary([Healed(**ones)])}

@@ -8,13 +8,14 @@ import anyio
 import pytest
 from tests.runtime.lab import Lab, run
 
+from actonce import executor, poison
 from actonce.agent import Agent
 from actonce.context import Context
 from actonce.executor import Executor
-from actonce.poison import APART_S
 from actonce_crdt import Intent, TaskState, pack_value
 
 TASKS = 16
+APART_S = 5.0
 LOOKS_MAX = 3
 """At each task, while nothing happens. One for each change of views after a death."""
 
@@ -27,6 +28,13 @@ def endless() -> Agent:
         await anyio.Event().wait()
 
     return agent
+
+
+@pytest.fixture(autouse=True)
+def long_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So long that much can happen meanwhile."""
+    monkeypatch.setattr(poison, "APART_S", APART_S)
+    monkeypatch.setattr(executor, "APART_S", APART_S)
 
 
 async def taken_over() -> tuple[Lab, list[str]]:

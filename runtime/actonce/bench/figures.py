@@ -65,8 +65,9 @@ class Figures:
 
     def as_json(self) -> dict[str, Any]:
         """For one line of JSON; durations in seconds, rounded to milliseconds, None without samples."""
-        made: dict[str, Any] = {}
-        for name, kinds in (("certain", CERTAIN), ("silent", SILENT), *((kind, (kind,)) for kind in SILENT)):
+        first, again = by_deaths([sample for sample in self.samples if sample.kind in CERTAIN])
+        made = {**spread("certain", first), **spread("again", again)}
+        for name, kinds in (("silent", SILENT), *((kind, (kind,)) for kind in SILENT)):
             made |= spread(f"{name}", [sample.wait_s for sample in self.samples if sample.kind in kinds])
         for name, kinds in (("certain", CERTAIN), ("silent", SILENT)):
             made |= spread(f"{name}_effect", [effect.wait_s for effect in self.effects if effect.kind in kinds])
@@ -79,6 +80,7 @@ class Figures:
         rows = []
         for name, what in (
             ("certain", "killed"),
+            ("again", "killed, not for the first time with this task"),
             ("stopped", "stopped"),
             ("vanished", "vanished"),
             ("certain_effect", "killed, until the effect"),
@@ -94,6 +96,16 @@ class Figures:
         doubts = f"{self.doubts:,} ({self.found} found at the feed, {self.resent} sent again)"
         counts = [(name, f"{getattr(self, name):,}") for name in ("messages", "lost", "doubled")]
         return [*rows, *counts, ("doubts", doubts), ("never taken over", f"{self.stuck:,}")]
+
+
+def by_deaths(samples: Sequence[Sample]) -> tuple[list[float], list[float]]:
+    """Waits of tasks whose first process died, and of those that had lost one before: these begin one by one, for one
+    of them may be what kills (`actonce.poison`)."""
+    first, again, seen = list[float](), list[float](), set[str]()
+    for sample in sorted(samples, key=lambda sample: sample.at):
+        (again if sample.task in seen else first).append(sample.wait_s)
+        seen.add(sample.task)
+    return first, again
 
 
 def spread(name: str, values: Sequence[float]) -> dict[str, Any]:
