@@ -1,4 +1,4 @@
-"""Looks for proof after a link was read to its end: only a proved death is taken over without suspicion and grace."""
+"""Looks for proof after a link has ended: only a proved death is taken over without suspicion and grace."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Deaths:
         self._world, self._is_back, self._on_proof, self._on_refused = world, is_back, on_proof, on_refused
 
     def ended(self, about: About, name: str) -> None:
-        """The link to this replica was read to its end."""
+        """The link to this replica was read to its end, or lost."""
         self._look(about, Member(name, about.incarnation), 0)
 
     def _look(self, about: About, member: Member, look: int) -> None:

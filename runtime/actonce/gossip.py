@@ -148,7 +148,7 @@ class Gossip:
             return
         del self.lines[name]
         self._membership.lost(name, ended=end is End.EOF)
-        if end is End.EOF:
+        if end in (End.EOF, End.LOST):  # the latter, too, when a relay has lost it: only a proof counts then
             self._on_ended(line.about, name)
 
     def dial_failed(self, address: str, reach: Reach, reason: str) -> None:

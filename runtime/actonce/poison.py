@@ -32,7 +32,7 @@ DEATHS_MAX = 3
 """A task that was running when so many processes died is set aside."""
 ALERT_S = 10.0
 """After a process died, or this one restarted, so long every task is a suspect: it may be what killed it."""
-APART_S = 0.05
+APART_S = 0.02
 """How long a task that saw one process die runs before another one that did may begin beside it: what kills at once has
 done so by then. What kills later is alone from its second death on, so a takeover need not wait for longer."""
 

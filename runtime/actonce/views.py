@@ -66,7 +66,7 @@ class Views:
         self._wake()
 
     def ended(self, about: About, name: str) -> None:
-        """The link to this replica was read to its end."""
+        """The link to this replica was read to its end, or lost."""
         self._deaths.ended(about, name)
 
     def _is_linked(self, member: Member) -> bool:
