@@ -83,10 +83,7 @@ class Membership:
             if peer is not None:
                 same = peer.about is not None and about.follows(peer.about)
                 self.died(peer.member, "it was restarted", proved=same)
-            before, peer = peer, Peer(member, about)
-            self.peers[name] = peer
-            if before is not None:
-                peer.come_after(before)
+            peer = self.peers[name] = Peer(member, about).after(peer)
         peer.about = about
         self._in_play = None
         self.version += 1
@@ -107,7 +104,9 @@ class Membership:
 
     def announce(self, name: str, word: Announce) -> None:
         """`name` announces a view."""
-        self.hear(name).announce(word)
+        peer = self.hear(name)
+        peer.announce(word)
+        peer.remember(self.me)
         self._in_play = None
         self.version += 1
 
@@ -279,6 +278,8 @@ class Membership:
 
     def _progress(self, now: float) -> None:
         """Settle if we can; once settled, admit whoever is settled and synced with us."""
+        for peer in self.peers.values():
+            peer.remember(self.me)
         if self.settled is None:
             waited = self._waited(now - self._started)
             # Whoever said goodbye before it admitted us has no view with us on its disk: it could come back alone.

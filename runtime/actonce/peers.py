@@ -92,6 +92,8 @@ class Peer:
     """Our *active* time (see `Membership.tick`) at its last frame."""
 
     view: View | None = None
+    flushed: bool = False
+    """It has admitted us, and we have had its promise since: of what it knew before, nothing is missing here."""
     settled: bool = False
     vouches: bool = False
     """It is settled, and has read all of everybody in play since."""
@@ -199,10 +201,16 @@ class Peer:
         self.behind.clear()
         self.behind_since = math.inf
 
-    def come_after(self, other: Peer) -> None:
+    def after(self, other: Peer | None) -> Peer:
         """We met `other` of its name before it. An undamaged journal remembers what that one had on disk."""
-        if self.about is not None and other.about is not None and self.about.journal == other.about.journal:
+        before = other.about if other is not None else None
+        if other is not None and self.about is not None and before is not None and self.about.journal == before.journal:
             self.earlier = (*other.earlier, other.member)[-EARLIER_MAX:]
+        return self
+
+    def remember(self, me: Member) -> None:
+        """Keep in mind whether it has admitted `me`, and whether we know what it knew by then."""
+        self.flushed = self.promises(me) and (self.flushed or self.contact > -math.inf)
 
     def speaks_for(self, members: frozenset[Member]) -> bool:
         """Whether it knows what those of `members` that bear its name knew, if they ever acted.

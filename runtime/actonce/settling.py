@@ -84,7 +84,8 @@ def newcomers(members: frozenset[Member], peers: Mapping[str, Peer], since: floa
 def may_have_acted_alone(
     me: Member, member: Member, peers: Mapping[str, Peer], members: frozenset[Member], in_play: frozenset[Member]
 ) -> bool:
-    """Whether a member that we lose had not admitted us: what it did last, nobody who is left need have read.
+    """Whether a member that we lose had not admitted us, or died before we had read all that it knew when it did: what
+    it, or others before it, did last, nobody who is left need have read.
 
     `members` of our view and those `in_play` are who is left. Of these an earlier process of a replica is not: it may
     still be in the last view of one that has not settled since.
@@ -96,6 +97,7 @@ def may_have_acted_alone(
         rest = [peers.get(other.name) for other in members - {me}]
         return all(other is None or other.view is None for other in rest)
     left = {other for other in in_play if other.name != me.name}
-    return me not in peer.view.members and not any(
+    admitted = me in peer.view.members and peer.flushed
+    return not admitted and not any(
         (known := peers.get(other.name)) is None or known.member == other for other in peer.view.members & left
     )

@@ -86,11 +86,11 @@ def test_who_has_no_view_speaks_for_an_earlier_process_with_its_journal_only() -
     for journal, found in (("j1", Settled.REUNION), ("j2", None)):
         now = peer("b", view())
         now.member, now.about = Member("b", 2), about(journal)
-        now.come_after(before)
+        now.after(before)
         assert now.never_settled
         assert settle(view("a", "b"), now) is found
         later = Peer(Member("b", 3), about(journal), linked=True, view=view(), contact=11.0)
-        later.come_after(now)
+        later.after(now)
         assert settle(view("a", "b"), later) is found
     stranger = peer("b", view())
     stranger.member = Member("b", 2)

@@ -63,10 +63,11 @@ def forgetful_counts(patch: Patch) -> None:
 def successors_all_speak(patch: Patch) -> None:
     """A replica without memory counts for an earlier process of its name, though it has another journal."""
 
-    def come_after(self: Peer, other: Peer) -> None:
-        self.earlier = (*other.earlier, other.member)
+    def after(self: Peer, other: Peer | None) -> Peer:
+        self.earlier = (*other.earlier, other.member) if other is not None else ()
+        return self
 
-    patch.setattr(Peer, "come_after", come_after)
+    patch.setattr(Peer, "after", after)
 
 
 def journal_id_kept(patch: Patch) -> None:

@@ -42,7 +42,6 @@ from actonce.sim.plan import (
     Partition,
     Plan,
     SlowDisk,
-    SlowLink,
     Vote,
     Wipe,
     to_json,
@@ -136,15 +135,6 @@ TWO_CHANGES = Hunt(
 """a works with b's vote, and loses b. In half a second the roster abc becomes acd; c and d have long not heard of a."""
 WIPED = Hunt(RESTART.scenario, (*TURN, *apart("bc", at=0.3, for_s=1.96), Wipe(2.25, "b", 0.05)))
 DAMAGED = Hunt(RESTART.scenario, (*TURN, *apart("bc", at=0.3, for_s=1.96), Damage(2.25, "b", "cut", 0.05)))
-OUT_OF_VIEW = Hunt(
-    replace(scenario(6.5, 2, (0.0, 0.0), replicas=(4, 4), voters=3), settings=replace(LAN, slots=64)),
-    (
-        *(SlowLink(0.2, "a", "d", 0.4, 8.0), Partition(0.3, ("a",), 2.2), Partition(2.9, ("a",), 2.2)),
-        *(Burst(5.11, 7), Crash(5.175, "a", 3.0)),
-    ),
-)
-"""a is back, and not yet in anybody's view, when it posts what d does not know of, and dies. So nobody's view changes,
-and d, who claims its tasks, is in contact with b and c from before."""
 DOUBLE = "needs a majority|after epoch|was decided for|never decided|write-once"
 FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
     # name, seeds within which it is found, where, what the checkers say
@@ -155,7 +145,6 @@ FAULTS: tuple[tuple[str, int, Hunt, str], ...] = (
     ("journal_ignored", 5, WIPED, DOUBLE),
     ("journal_id_kept", 5, DAMAGED, DOUBLE),
     ("read_taken_for_kept", 2, KEPT, DOUBLE),
-    ("begun_unread", 3, OUT_OF_VIEW, DOUBLE),
     ("adoption_not_waited", 1, TWO_CHANGES, DOUBLE),
     ("lease_ignored_at_gate", 3, CUT, DOUBLE),
     ("majority_of_the_reachable", 3, SIDES, DOUBLE),

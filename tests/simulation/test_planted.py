@@ -122,7 +122,7 @@ def faults(scenario: Scenario, trials: range) -> list[str]:
 
 
 PLANTED: list[tuple[Patch, Scenario, range]] = [
-    (no_promise, paused_at_the_gate, range(3)),
+    (no_promise, paused_at_the_gate, range(3, 5)),
     (no_settling, older_journal, range(3)),
     (a_first_view_of_oneself, cold_start, range(3)),
     (no_flush, killed_at, POINTS),

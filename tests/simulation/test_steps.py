@@ -166,7 +166,7 @@ def on_own_disk_only(patch: pytest.MonkeyPatch) -> None:
     ("fault", "seeds", "says"),
     [
         (recorded_before_it_ran, 2, "where it never ran"),
-        (not_acknowledged, 2, "step '.*' began on"),
+        (not_acknowledged, 3, "step '.*' began on"),
         (on_own_disk_only, 9, "step '.*' began on"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
