@@ -131,7 +131,8 @@ class Pair(Cluster):
     async def form(self) -> None:
         for name in "ab":
             self.start(name, new=name == "a")
-        assert await self.until(lambda: all(len(e.membership.view.members) == 2 for e in self.live()), 5.0)
+        assert await self.until(lambda: all(e.membership.act_until() > e.world.now() for e in self.live()), 5.0)
+        assert all(len(engine.membership.view.members) == 2 for engine in self.live())
 
     def ask(self) -> None:
         """The message reaches both, as a relay delivers it."""

@@ -152,6 +152,11 @@ def test_a_fault_is_found(name: str, seeds: int, hunt: Hunt, says: str) -> None:
     pytest.fail(f"{name} was not found in {seeds} seeds")
 
 
+def test_who_dies_before_a_newcomer_knows_what_it_knew() -> None:
+    """b was admitted by c, and had not yet read what a had posted, when c died too: it must not act on its own."""
+    assert found_without_a_fault(FAR_CRASHES, 12) == ()
+
+
 def traces(fault: str, hash_seed: str) -> list[str]:
     """Of two seeds, in a process of its own."""
     path = os.pathsep.join(str(ROOT / root) for root in ("crdt", "transports", "runtime"))
