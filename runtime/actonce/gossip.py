@@ -290,10 +290,7 @@ class Gossip:
             return
         if line.backlog:
             return  # the answer to an earlier question is still on its way
-        difference = self._ledger.document.diff(theirs)
-        if len(difference) > 2:
-            # It may hold entries of ours that are not on disk yet.
-            self._ledger.when_durable(lambda: self._send_difference(line, difference))
+        self._ledger.difference(theirs, lambda difference: self._send_difference(line, difference))
 
     def _send_difference(self, line: Line, difference: bytes) -> None:
         if self._is_live(line):

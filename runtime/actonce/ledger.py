@@ -10,7 +10,7 @@ strength of it until then; `when_durable` is the way to wait.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from actonce.errors import ActonceError
 from actonce.journal import Row
@@ -121,6 +121,12 @@ class Ledger:
             call()
         else:
             self._waiting.append((self.next_clock, call))
+
+    def difference(self, theirs: Mapping[int, int], reply: Callable[[bytes], None]) -> None:
+        """Reply what a replica with this state vector lacks, if anything, once what it holds of ours is on disk."""
+        update = self.document.diff(theirs)
+        if len(update) > 2:
+            self.when_durable(lambda: reply(update))
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
