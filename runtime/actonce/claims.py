@@ -11,12 +11,12 @@ from actonce.executor import Executor
 from actonce.guards import Guards
 from actonce.ledger import Ledger
 from actonce.membership import Membership
-from actonce.ownership import Member, next_epoch, owner
+from actonce.ownership import Member, is_first, next_epoch, owner
 from actonce.placement import SPREAD
 from actonce.poison import Poison
 from actonce.readiness import Readiness, waits
 from actonce.standing import Standing
-from actonce.standing_in import declared, stand_in_s
+from actonce.standing_in import Contenders, stand_in_s
 from actonce.world import World
 from actonce_crdt import Claim, TaskState
 
@@ -53,7 +53,7 @@ class Claims:
         """
         self._world, self._ledger, self._membership, self._executor = world, ledger, membership, executor
         self._guards, self._poison, self._kinds, self._on_takeover = guards, poison, kinds, on_takeover
-        self._standing = standing
+        self._standing, self._contenders = standing, Contenders(membership)
         self.open: dict[str, None] = {}
         """Tasks without an outcome, in the order in which they came."""
         self._ready = Readiness(world, self.changed)
@@ -149,29 +149,24 @@ class Claims:
 
     def _is_ours(self, task: str, kind: str, state: TaskState) -> bool:
         """We own it, and nobody who may be alive has claimed it."""
-        members = self._membership.in_play()
-        held = self._guards.of(kind).claimants(state) & members
+        held = self._guards.of(kind).claimants(state) & self._membership.in_play()
         if held:
             mine = self._membership.me in held
             back = is_delegated_to(self._membership.me, state.standing) and not self._executor.has(task)
-            return mine and (task in self._given_up or (back and self._owns(task, kind, members)))
-        return self._owns(task, kind, members)
+            return mine and (task in self._given_up or (back and self._owns(task, kind)))
+        return self._owns(task, kind)
 
-    def _owns(self, task: str, kind: str, members: frozenset[Member]) -> bool:
-        able = self._able(kind)
-        me = self._membership.me
-        return all(owner(task, members, able, placement) == me for placement in declared(self._membership, kind))
-
-    def _able(self, kind: str) -> Callable[[Member], bool]:
-        """Which members may be given a task of this kind.
+    def _owns(self, task: str, kind: str) -> bool:
+        """Whether we come first among those that may be given it, by each placement that somebody declares.
 
         Whoever stands by, by order, keeps owning tasks of ordinary kinds, and has others do them: who owns what must
         not depend on who has read the order. Where a guard says who acts, it may.
         """
-        able = self._membership.able(kind)
-        if kind not in self._kinds or self._kinds[kind].guard == "available":
-            return able
-        return lambda member: able(member) and not self._standing.is_out(member.name)
+        me = self._membership.me
+        placements, able = self._contenders.of(kind)
+        if kind in self._kinds and self._kinds[kind].guard != "available":
+            able = [member for member in able if not self._standing.is_out(member.name)]
+        return me in able and all(is_first(me, task, able, placement) for placement in placements)
 
     def reordered(self) -> None:
         """Orders have changed: look at everything anew, and begin again what may go on."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from actonce.placement import NO_TRAITS, SPREAD, Placement, Traits, preference
+from actonce.placement import NO_TRAITS, SPREAD, Placement, Preference, Traits, preference
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,9 +79,19 @@ def owner(
     """
     return max(
         (member for member in members if able(member)),
-        key=lambda member: (preference(placement, task, member.name, member.traits), member.name, member.incarnation),
+        key=lambda member: _order(placement, task, member),
         default=None,
     )
+
+
+def is_first(me: Member, task: str, members: Iterable[Member], placement: Placement = SPREAD) -> bool:
+    """Whether I come before all these members for `task`: as `owner`, for one that asks for itself alone."""
+    mine = _order(placement, task, me)
+    return all(member == me or _order(placement, task, member) < mine for member in members)
+
+
+def _order(placement: Placement, task: str, member: Member) -> tuple[Preference, str, int]:
+    return preference(placement, task, member.name, member.traits), member.name, member.incarnation
 
 
 def next_epoch(view: View, known: int) -> int:

@@ -89,7 +89,9 @@ Preference = tuple[int, tuple[int, ...]]
 
 def preference(placement: Placement, task: str, name: str, traits: Traits) -> Preference:
     """The larger, the earlier: first whether, or how much, it is the first choice, then the order among equals."""
-    spread = max(rank(task, name if index == 0 else f"{name}#{index}") for index in range(traits.weight))
+    spread = rank(task, name)
+    if traits.weight > 1:
+        spread = max(spread, *(rank(task, f"{name}#{index}") for index in range(1, traits.weight)))
     match placement.way:
         case Way.PRIMARY:
             return traits.priority, (*(-ord(letter) for letter in name), 1)  # the smaller name first

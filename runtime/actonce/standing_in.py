@@ -6,6 +6,7 @@ import math
 
 from actonce.agent import TaskSpec
 from actonce.membership import Membership
+from actonce.ownership import Member
 from actonce.placement import Placement, preference, stands_in
 
 
@@ -17,6 +18,27 @@ def declared(membership: Membership, kind: str) -> list[Placement]:
         if peer is not None and peer.member == member and peer.about is not None and kind in peer.about.kinds:
             found.add(peer.about.kinds[kind])
     return [Placement.parse(text) for text in sorted(found)]
+
+
+class Contenders:
+    """For each kind, who may be given its tasks and how they are placed. Kept until the membership changes: asked for
+    each task, the same for all of a kind."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+        self._of = (-1, False)
+        self._kept: dict[str, tuple[list[Placement], list[Member]]] = {}
+
+    def of(self, kind: str) -> tuple[list[Placement], list[Member]]:
+        """The placements that the members declare, and the members in play that are able."""
+        membership = self._membership
+        if self._of != (membership.version, membership.leaving):
+            self._of = (membership.version, membership.leaving)
+            self._kept.clear()
+        if kind not in self._kept:
+            able = list(filter(membership.able(kind), sorted(membership.in_play())))
+            self._kept[kind] = (declared(membership, kind), able)
+        return self._kept[kind]
 
 
 def stand_in_s(membership: Membership, spec: TaskSpec, task: str, now: float) -> float:

@@ -5,6 +5,7 @@ Each is a sentence that names who, and says what to do. Reads the engine, change
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from actonce.engine import Engine
@@ -25,6 +26,7 @@ def troubles(engine: Engine) -> Iterator[str]:
     yield from engine.desk.lines.resting()
     yield from clocks(engine)
     yield from placements(engine)
+    yield from handlers(engine)
     yield from engine.listeners.troubles()
     yield from engine.desk.polls.troubles()
     yield from late(engine)
@@ -112,6 +114,17 @@ def placements(engine: Engine) -> Iterator[str]:
                 f"no replica in region {region!r}, home of {kind!r}: others stand in after "
                 f"{spec.stand_in_after_s:g} s; start one with --region {region}"
             )
+
+
+def handlers(engine: Engine) -> Iterator[str]:
+    """Open tasks of a kind that no replica in play has a handler for: after a version was rolled back, say."""
+    if engine.follow:
+        return
+    tasks, members = engine.ledger.state.tasks, engine.membership.in_play()
+    kinds = Counter(state.task.kind for state in map(tasks.__getitem__, engine.claims.open) if state.task is not None)
+    for kind, count in sorted(kinds.items()):
+        if not any(map(engine.membership.able(kind), members)):
+            yield f"{count} tasks of kind {kind!r} wait: no replica in play has a handler for it; start one that has"
 
 
 def about(seconds: float) -> str:

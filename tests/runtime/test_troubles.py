@@ -8,8 +8,9 @@ from actonce.agent import Agent
 from actonce.placement import Traits
 from actonce.settings import LAN
 from actonce.troubles import DENIAL_S, troubles
+from actonce_crdt import Done, Task, pack_value
 
-from .lab import Lab, run
+from .lab import Lab, run, turns
 
 HOUR_S = 3600.0
 
@@ -140,5 +141,20 @@ def test_a_kind_that_replicas_place_differently() -> None:
         peer.about = replace(peer.about, kinds={"noop": "primary"})
         [fact] = troubles(lab.engine("a"))
         assert fact.startswith("replicas place 'noop' as primary and spread: only tasks with one owner by both run")
+
+    run(scenario)
+
+
+def test_a_kind_that_nobody_has_a_handler_for_is_named_while_its_tasks_wait() -> None:
+    async def scenario() -> None:
+        lab = await formed("a")
+        engine = lab.engine("a")
+        engine.ledger.write(Task("new/k", engine.ledger.stamp(), "a", "new", pack_value(None)))
+        await turns()
+        [fact] = troubles(engine)
+        assert fact.startswith("1 tasks of kind 'new' wait: no replica in play has a handler")
+        engine.ledger.write(Done("new/k", engine.ledger.stamp(), "a", 1, True, pack_value(None), ""))
+        await turns()
+        assert not list(troubles(engine))
 
     run(scenario)

@@ -150,3 +150,36 @@ def test_replicas_that_declare_different_placements_never_both_act(seed: int) ->
         assert len({post.key for post in mesh.feed.posts}) == 60
 
     go(scenario, seed)
+
+
+@SEEDS
+def test_a_task_waits_for_a_replica_that_has_a_handler_and_harms_nobody_meanwhile(seed: int) -> None:
+    """A version is rolled back: those that are left have never heard of that kind."""
+
+    async def scenario(seed: int) -> None:
+        def changing(world: SimWorld, feed: Feed) -> Agent:
+            agent = Agent("kevin")
+            agent.sink("room", FeedSink(feed, world))
+
+            @agent.task("added" if world.name == "c" else "old")
+            async def handler(ctx: Context, payload: Any) -> None:
+                await asyncio.sleep(0.5)
+                await ctx.post("room", ctx.task)
+
+            return agent
+
+        mesh = Cluster(seed, "abc", changing)
+        for index, name in enumerate("abc"):
+            mesh.start(name, new=index == 0)
+        assert await mesh.until(lambda: all(len(one.membership.view.members) == 3 for one in mesh.live()), 10.0)
+        mesh.submit("c", "added", 1, "it")
+        await asyncio.sleep(0.2)
+        mesh.kill("c")
+        await asyncio.sleep(5.0)
+        mesh.submit("a", "old", 1, "other")
+        assert await mesh.until(lambda: len(mesh.feed.posts) == 1, 10.0)
+        assert mesh.failures == []
+        mesh.start("c")
+        assert await mesh.until(lambda: len(mesh.feed.posts) == 2, 10.0)
+
+    go(scenario, seed)
