@@ -7,7 +7,7 @@ doubt    the largest (round, settled, epoch, stamp,      a settled doubt outlive
          author)                                         of two words, the one that sends nothing
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from .entries import Doubt, EffectRecord, Intent, Receipt
 from .lattice import greatest, least
@@ -17,8 +17,7 @@ _FINAL = 4
 """Of all other ways to settle a doubt: the later word counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class EffectState:
+class EffectState(Struct, frozen=True, gc=False):
     """What is known of one effect. Any field may be missing: entries arrive in any order."""
 
     intent: Intent | None = None

@@ -5,9 +5,10 @@ function of the set of entries.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import reduce
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from . import horizon, task
 from .cuts import Floor

@@ -18,15 +18,14 @@ are a lower part of their order, so leaving them out keeps the laws. A success s
 granted something may still act under it.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from .entries import Cancel, Claim, Done, Grant, Passed, Release, Reopen, Task, TaskRecord, Try
 from .lattice import each_greatest, greatest, least
 from .rank import order
 
 
-@dataclass(frozen=True, slots=True)
-class TaskState:
+class TaskState(Struct, frozen=True, gc=False):
     """What is known of one task. Any field may be missing: entries arrive in any order."""
 
     task: Task | None = None
