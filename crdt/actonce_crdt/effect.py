@@ -8,6 +8,7 @@ doubt    the largest (round, settled, epoch, stamp,      a settled doubt outlive
 """
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .entries import Doubt, EffectRecord, Intent, Receipt
 from .lattice import greatest, least
@@ -32,6 +33,20 @@ def join(a: EffectState, b: EffectState) -> EffectState:
         least(a.receipt, b.receipt, _receipt_order),
         greatest(a.doubt, b.doubt, _doubt_order),
     )
+
+
+def absorb(state: EffectState, record: EffectRecord) -> EffectState:
+    """`join(state, lift(record))`, and `state` itself where that is equal to it: an entry changes one field."""
+    match record:
+        case Intent():
+            intent = least(state.intent, record, _intent_order)
+            return state if intent is state.intent else replace(state, intent=intent)
+        case Receipt():
+            receipt = least(state.receipt, record, _receipt_order)
+            return state if receipt is state.receipt else replace(state, receipt=receipt)
+        case Doubt():
+            doubt = greatest(state.doubt, record, _doubt_order)
+            return state if doubt is state.doubt else replace(state, doubt=doubt)
 
 
 def records(state: EffectState) -> list[EffectRecord]:
