@@ -1,10 +1,9 @@
 """Entries about what an agent remembers; what they mean, and how they are joined, is in `memory`."""
 
-from dataclasses import dataclass
+from .facts import Blob, Count, Fact, Key, MaybeKey, Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Fact, frozen=True, tag="cell"):
     """`author` wrote `value` (`pack_value`; empty: took it away) to one place, on behalf of `task` ("" for a person).
 
     `seen` are (author, stamp) pairs, sorted by author: the writes to this place, up to that stamp of each author, that
@@ -12,24 +11,17 @@ class Cell:
     taken away.
     """
 
-    key: str
-    stamp: int
-    author: str
-    value: bytes
-    seen: tuple[tuple[str, int], ...]
-    expires_ms: int
-    task: str
+    value: Blob
+    seen: Seen
+    expires_ms: Count
+    task: MaybeKey
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Fact, frozen=True, tag="tally"):
     """To the counter `key` this replica, with this journal, added `plus` and took off `minus` in all, by word `seq`."""
 
-    key: str
-    stamp: int
-    author: str
-    journal: str
-    seq: int
-    plus: int
-    minus: int
-    task: str
+    journal: Key
+    seq: Count
+    plus: Count
+    minus: Count
+    task: MaybeKey

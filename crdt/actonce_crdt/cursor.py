@@ -4,22 +4,18 @@ Every claim on polling a source has a higher epoch than those before it, and cou
 that it knew. So the largest (epoch, number) is the word of whoever polled last, however late an older one arrives.
 """
 
-from dataclasses import dataclass
+from .facts import Blob, Count, Fact, Number
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(Fact, frozen=True, tag="cursor"):
     """Of the source named `key`, all up to `value` (`pack_value` of something opaque) has become tasks.
 
     The author wrote it under its claim of `epoch`, as the `number`-th cursor of the source.
     """
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    number: int
-    value: bytes
+    epoch: Count
+    number: Number
+    value: Blob
 
 
 def cursor_order(cursor: Cursor) -> tuple[int | str, ...]:

@@ -1,13 +1,9 @@
 """Entries of compaction; what they mean, and why they are safe, is in `horizon` and `compaction`."""
 
-from dataclasses import dataclass
-
-MARK_BYTES = 16
-"""Bytes of one task in `Floor.kept`: a hash of its id, and the stamp of its `Task` entry."""
+from .facts import Fact, Key, Marks, Number, Stamp, Versions
 
 
-@dataclass(frozen=True, slots=True)
-class Floor:
+class Floor(Fact, frozen=True, tag="floor"):
     """What was asked for up to the stamp `until`, and is not among `kept`, begins no more.
 
     `keeper` is the journal that says so, written ``name/journal``, in its `number`-th floor (from 1). `over` lists the
@@ -15,20 +11,12 @@ class Floor:
     each task that was unfinished then, sorted.
     """
 
-    key: str
-    stamp: int
-    author: str
-    keeper: str
-    number: int
-    until: int
-    over: tuple[tuple[str, int], ...]
-    kept: bytes
+    keeper: Key
+    number: Number
+    until: Stamp
+    over: Versions
+    kept: Marks
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Fact, frozen=True, tag="cut"):
     """The author shortened the log named `key`. It means nothing in itself: see `Document.compact`."""
-
-    key: str
-    stamp: int
-    author: str

@@ -4,12 +4,15 @@ Kept beside the joined states, which forget what lost. It names too much rather 
 takeovers), and costs a comparison for each entry of five kinds.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from .effect import EffectState
 from .entries import Claim, Done, Doubt, Intent, Receipt, Record
+from .shelves import EntryId
 from .task import TaskState
+
+_NOTHING: Mapping[EntryId, Record] = {}
 
 
 class Disputes:
@@ -32,8 +35,8 @@ class Disputes:
         """Keys of effects with an intent and without a receipt, sorted: under way, given up, or in doubt."""
         return sorted(self._unanswered)
 
-    def before(self, record: Record, there: Collection[Record]) -> None:
-        """This entry is about to be added to those that are there. A copy of one of them says nothing more."""
+    def before(self, record: Record, there: Mapping[str, Mapping[EntryId, Record]]) -> None:
+        """This entry is about to be added to those that are there, by key. A copy of one of them says nothing more."""
         key, disputed = record.key, False
         match record:
             case Claim():
@@ -50,11 +53,11 @@ class Disputes:
                 disputed = effect is not None and _differ(effect.receipt, record)
             case Doubt():
                 disputed = True
-        if (disputed or key in self._disputed) and record not in there:
+        if (disputed or key in self._disputed) and record not in there.get(key, _NOTHING).values():
             self._disputed[key] = self._disputed.get(key, 0) + 1
 
     def after(self, record: Record) -> None:
-        """This entry was added, or taken away."""
+        """This entry was added, or taken away. Only of an effect does one that was added change anything here."""
         effect = self._effects.get(record.key)
         if effect is None and record.key not in self._tasks:
             self._disputed.pop(record.key, None)
@@ -69,5 +72,6 @@ def _differ(known: Done | Intent | Receipt | None, record: Done | Intent | Recei
     return known is not None and (known.author, known.epoch) != (record.author, record.epoch)
 
 
-ABOUT = frozenset({Claim, Done, Intent, Receipt, Doubt})
+ABOUT_EFFECTS = frozenset({Intent, Receipt, Doubt})
+ABOUT = ABOUT_EFFECTS | {Claim, Done}
 """The kinds of entries that `Disputes` looks at."""

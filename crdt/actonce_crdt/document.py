@@ -11,12 +11,13 @@ Positions in an array are never used: which entries a removal means is said by c
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
+from msgspec import Struct
 from pycrdt import Doc
 
 from .entries import ENTRY_BYTES_MAX
@@ -38,8 +39,7 @@ DIGEST_BYTES = 16
 _DIGEST_MODULUS = 1 << 8 * DIGEST_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True, gc=False):
     """One entry that is present."""
 
     id: EntryId
@@ -269,9 +269,9 @@ class Document:
             for _ in range(gone):
                 hashes.popleft()
             self._count -= gone
-        fresh = [_entry_hash(log, data) for data in delta.entries]
+        fresh = _entry_hashes(log, delta.entries)
         hashes.extend(fresh)
-        added.extend(Entry((client, clock), log, data) for clock, data in enumerate(delta.entries, delta.first))
+        added += [Entry((client, clock), log, data) for clock, data in enumerate(delta.entries, delta.first)]
         self._sum = (self._sum + sum(fresh)) % _DIGEST_MODULUS
         self._count += len(fresh)
         self._known[client] = delta.end
@@ -279,6 +279,12 @@ class Document:
         self._deleted[client] = delta.removed
 
 
-def _entry_hash(log: str, data: bytes) -> int:
+def _entry_hashes(log: str, entries: Iterable[bytes]) -> list[int]:
     # A log name holds no NUL, so that the pair is read in one way only.
-    return int.from_bytes(blake2b(b"%b\0%b" % (log.encode(), data), digest_size=DIGEST_BYTES).digest(), "big")
+    begun = blake2b(log.encode() + b"\0", digest_size=DIGEST_BYTES)
+    found: list[int] = []
+    for data in entries:
+        hashed = begun.copy()
+        hashed.update(data)
+        found.append(int.from_bytes(hashed.digest(), "big"))
+    return found

@@ -7,7 +7,8 @@ doubt    the largest (round, settled, epoch, stamp,      a settled doubt outlive
          author)                                         of two words, the one that sends nothing
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .entries import Doubt, EffectRecord, Intent, Receipt
 from .lattice import greatest, least
@@ -17,8 +18,7 @@ _FINAL = 4
 """Of all other ways to settle a doubt: the later word counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class EffectState:
+class EffectState(Struct, frozen=True, gc=False):
     """What is known of one effect. Any field may be missing: entries arrive in any order."""
 
     intent: Intent | None = None
@@ -33,6 +33,20 @@ def join(a: EffectState, b: EffectState) -> EffectState:
         least(a.receipt, b.receipt, _receipt_order),
         greatest(a.doubt, b.doubt, _doubt_order),
     )
+
+
+def absorb(state: EffectState, record: EffectRecord) -> EffectState:
+    """`join(state, lift(record))`, and `state` itself where that is equal to it: an entry changes one field."""
+    match record:
+        case Intent():
+            intent = least(state.intent, record, _intent_order)
+            return state if intent is state.intent else replace(state, intent=intent)
+        case Receipt():
+            receipt = least(state.receipt, record, _receipt_order)
+            return state if receipt is state.receipt else replace(state, receipt=receipt)
+        case Doubt():
+            doubt = greatest(state.doubt, record, _doubt_order)
+            return state if doubt is state.doubt else replace(state, doubt=doubt)
 
 
 def records(state: EffectState) -> list[EffectRecord]:

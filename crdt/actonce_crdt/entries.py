@@ -42,15 +42,38 @@ header decodes to `Unknown` and is kept: a newer replica may have written it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import Any, Final, TypeAlias
+
+from msgspec import MsgspecError
+from msgspec.msgpack import Decoder, Encoder
 
 from . import fields as check
 from .cells import Cell, Tally
 from .cursor import Cursor
 from .cuts import Cut, Floor
 from .errors import EntryInvalid, EntryTooLarge
+from .facts import (
+    Act,
+    Ballot,
+    Blob,
+    Count,
+    Fact,
+    Flag,
+    How,
+    Key,
+    Keys,
+    Left,
+    MaybeKey,
+    MaybeName,
+    Name,
+    Number,
+    Priority,
+    Rule,
+    Settled,
+    Text,
+    Voters,
+    rules,
+)
 from .packing import pack, unpack_tuple
 from .rights import Cool, Gift, Lapse, Share
 from .switch import Shut, Switch
@@ -58,8 +81,7 @@ from .switch import Shut, Switch
 ENTRY_BYTES_MAX: Final = 262_144
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Fact, frozen=True, tag="task"):
     """Work to do: `kind` names the handler, `payload` is `pack_value` of its argument.
 
     Of those that one replica may begin, the highest `priority` goes first. None begins before `not_before_ms` (unix
@@ -67,30 +89,23 @@ class Task:
     the task whose handler asked for it, or "".
     """
 
-    key: str
-    stamp: int
-    author: str
-    kind: str
-    payload: bytes
-    priority: int = 0
-    not_before_ms: int = 0
-    after: tuple[str, ...] = ()
-    needs_ok: bool = True
-    parent: str = ""
+    kind: Key
+    payload: Blob
+    priority: Priority = 0
+    not_before_ms: Count = 0
+    after: Keys = ()
+    needs_ok: Flag = True
+    parent: MaybeKey = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Fact, frozen=True, tag="claim"):
     """`author`, in this incarnation, does the task, or has `holder` do it. The epoch is also the fencing token."""
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    incarnation: int
-    holder: str = ""
+    epoch: Count
+    incarnation: Count
+    holder: MaybeName = ""
     """Whom the author delegates the task to; empty for itself."""
-    holder_incarnation: int = 0
+    holder_incarnation: Count = 0
 
     @property
     def claimant(self) -> tuple[str, int]:
@@ -98,197 +113,141 @@ class Claim:
         return (self.holder, self.holder_incarnation) if self.holder else (self.author, self.incarnation)
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(Fact, frozen=True, tag="try"):
     """The attempt with this number (from 1) failed; the next one is due at `retry_at_ms` (unix milliseconds)."""
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    attempt: int
-    retry_at_ms: int
-    error: str
+    epoch: Count
+    attempt: Number
+    retry_at_ms: Count
+    error: Text
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Fact, frozen=True, tag="done"):
     """The task is over. `result` is `pack_value` of the returned value, or of the error text when not `ok`.
 
     `how` is "" when its handler decided that, else a member of `HOWS`.
     """
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    ok: bool
-    result: bytes
-    how: str = ""
+    epoch: Count
+    ok: Flag
+    result: Blob
+    how: How = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(Fact, frozen=True, tag="passed"):
     """The process that held the claim of this epoch ended, or left, before the task did.
 
     `deaths` processes have died with this task so far: one that left is not counted.
     """
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    deaths: int
+    epoch: Count
+    deaths: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Fact, frozen=True, tag="cancel"):
     """Somebody called the task off, when claims up to this epoch were known."""
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
+    epoch: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Reopen:
+class Reopen(Fact, frozen=True, tag="reopen"):
     """Failures, cancellations and claims up to this epoch count no more; attempts and deaths count from these on."""
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    attempts: int
-    deaths: int
+    epoch: Count
+    attempts: Count
+    deaths: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Fact, frozen=True, tag="intent"):
     """The effect is about to be sent to `sink` with this body, on behalf of the task with id `task`."""
 
-    key: str
-    stamp: int
-    author: str
-    task: str
-    epoch: int
-    sink: str
-    body: bytes
+    task: Key
+    epoch: Count
+    sink: Key
+    body: Blob
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Fact, frozen=True, tag="receipt"):
     """The answer of the sink; a replay returns it instead of acting again."""
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    receipt: bytes
+    epoch: Count
+    receipt: Blob
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(Fact, frozen=True, tag="doubt"):
     """An effect that may have been sent without a recorded receipt: `settled` is a member of `SETTLED`.
 
     `round` counts how often it was sent again after such a word, so that no word of an earlier round speaks of a later
     sending: each sending after a word begins a new round with "sending".
     """
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    settled: str
-    round: int = 0
+    epoch: Count
+    settled: Settled
+    round: Count = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Fact, frozen=True, tag="grant"):
     """The author, a voter with this journal in this roster version, lets `claimant` have `epoch`, and nobody else.
 
     `over` is the highest epoch that it knew to be granted to anybody else before; 0 for none.
     """
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    claimant: str
-    incarnation: int
-    journal: str
-    roster: int
-    over: int
+    epoch: Count
+    claimant: Name
+    incarnation: Count
+    journal: Key
+    roster: Count
+    over: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Fact, frozen=True, tag="release"):
     """The author, in this incarnation, acts under none of its claims up to this epoch any more."""
 
-    key: str
-    stamp: int
-    author: str
-    epoch: int
-    incarnation: int
+    epoch: Count
+    incarnation: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Roster:
+class Roster(Fact, frozen=True, tag="roster"):
     """One step of deciding who votes in roster version `key`: `act` is a member of `ACTS`; see `actonce_crdt.roster`.
 
     `ballot` is (number, proposer), `journal` the author's, `voters` are (name, journal) pairs, sorted by name. `over`
     is, in a promise, the ballot in which `voters` were accepted before; (0, "") for none.
     """
 
-    key: str
-    stamp: int
-    author: str
-    act: str
-    ballot: tuple[int, str]
-    journal: str
-    voters: tuple[tuple[str, str], ...]
-    over: tuple[int, str]
+    act: Act
+    ballot: Ballot
+    journal: Key
+    voters: Voters
+    over: Ballot
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Fact, frozen=True, tag="step"):
     """A named part of the handler of `task` returned `result`, as the `number`-th under the author's claim.
 
     `base_*` say up to which step of which claim this one goes on ("" and 0 for none). `before` is a fingerprint of the
     names started before it. A step without a name voids all that went before.
     """
 
-    key: str
-    stamp: int
-    author: str
-    task: str
-    epoch: int
-    number: int
-    base_epoch: int
-    base_author: str
-    base_number: int
-    name: str
-    before: str
-    result: bytes
+    task: Key
+    epoch: Count
+    number: Number
+    base_epoch: Count
+    base_author: MaybeName
+    base_number: Count
+    name: Text
+    before: Text
+    result: Blob
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Fact, frozen=True, tag="mark"):
     """Of the schedule named `key`, every slot up to this one (unix seconds) is settled and never begins again."""
 
-    key: str
-    stamp: int
-    author: str
-    slot: int
+    slot: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Fact, frozen=True):
     """An entry of a code that this version does not know; `data` is the whole entry, untouched."""
 
-    key: str
-    stamp: int
-    author: str
     code: str
     data: bytes
 
@@ -302,66 +261,71 @@ _Other: TypeAlias = QuotaRecord | MemoryRecord | ControlRecord | Roster | Step |
 Record: TypeAlias = TaskRecord | EffectRecord | _Other | Unknown
 
 _Known: TypeAlias = TaskRecord | EffectRecord | _Other
-_CHECKS: Final[dict[str, check.Check]] = {
-    "key": check.key, "stamp": check.stamp, "author": check.name, "kind": check.key, "payload": check.blob,
-    "epoch": check.count, "incarnation": check.count, "attempt": check.attempt, "retry_at_ms": check.count,
-    "error": check.text, "ok": check.flag, "result": check.blob, "task": check.key, "sink": check.key,
-    "body": check.blob, "receipt": check.blob, "settled": check.settled, "number": check.attempt,
-    "base_epoch": check.count, "base_author": check.maybe_name, "base_number": check.count, "name": check.text,
-    "before": check.text, "priority": check.priority, "not_before_ms": check.count, "after": check.keys,
-    "needs_ok": check.flag, "parent": check.maybe_key, "how": check.how, "deaths": check.count,
-    "attempts": check.count, "slot": check.count, "holder": check.maybe_name, "holder_incarnation": check.count,
-    "claimant": check.name, "journal": check.key, "roster": check.count, "act": check.act, "ballot": check.ballot,
-    "voters": check.voters, "giver": check.key, "to": check.key, "total": check.count, "late": check.count,
-    "seq": check.count, "open": check.count, "period": check.count, "for_ms": check.count, "factor": check.count,
-    "value": check.blob, "seen": check.seen, "expires_ms": check.count, "plus": check.count, "minus": check.count,
-    "round": check.count, "mode": check.mode, "reason": check.reason, "away": check.count, "session": check.count,
-    "lease_ms": check.count,
-    "keeper": check.key, "until": check.stamp, "kept": check.marks,
-}  # fmt: skip
 _HEADER: Final = ("key", "stamp", "author")
+_TYPES: Final[dict[object, type[_Known]]] = {kind.__struct_config__.tag: kind for kind in _Known.__args__}
+_RULES: Final[dict[type[_Known], tuple[tuple[str, Rule], ...]]] = {kind: tuple(rules(kind)) for kind in _TYPES.values()}
 
-_TYPES: Final[dict[str, type[_Known]]] = {
-    "task": Task, "claim": Claim, "try": Try, "done": Done, "intent": Intent, "receipt": Receipt, "doubt": Doubt,
-    "step": Step, "passed": Passed, "cancel": Cancel, "reopen": Reopen, "mark": Mark,
-    "grant": Grant, "release": Release, "roster": Roster, "gift": Gift, "share": Share, "cool": Cool,
-    "cell": Cell, "tally": Tally, "switch": Switch, "shut": Shut, "cursor": Cursor, "lapse": Lapse,
-    "floor": Floor, "cut": Cut,
-}  # fmt: skip
-_CODES: Final[dict[type[_Known], str]] = {kind: code for code, kind in _TYPES.items()}
-_GETTERS: Final[dict[type[_Known], Callable[[Any], tuple[object, ...]]]] = {
-    kind: attrgetter(*(field.name for field in fields(kind))) for kind in _CODES
-}
-_SPECIAL: Final[dict[tuple[str, str], check.Check]] = {
-    ("grant", "over"): check.count, ("roster", "over"): check.ballot, ("share", "holder"): check.key,
-    ("cell", "task"): check.maybe_key, ("tally", "task"): check.maybe_key, ("lapse", "holder"): check.key,
-    ("switch", "number"): check.attempt, ("switch", "over"): check.dots, ("shut", "seen"): check.dots,
-    ("floor", "over"): check.versions,
-}  # fmt: skip
-_FIELDS: Final[dict[str, tuple[tuple[str, check.Check], ...]]] = {
-    code: tuple((field.name, _SPECIAL.get((code, field.name)) or _CHECKS[field.name]) for field in fields(kind))
-    for code, kind in _TYPES.items()
-}
+
+def _left(left: Left) -> dict[type[_Known], tuple[tuple[str, check.Check], ...]]:
+    return {
+        kind: tuple((field, rule.check) for field, rule in found if rule.left is left and field not in _HEADER)
+        for kind, found in _RULES.items()
+    }
+
+
+_HEADER_RULES: Final = tuple(rules(Fact))
+_LEFT: Final = _left(Left.ALL)
+_LEFT_OF_LONG: Final = _left(Left.BYTES)
+
+_write: Final[Callable[[object], bytes]] = Encoder().encode
+_read: Final[Callable[[bytes], Any]] = Decoder(_Known).decode
+_REFUSALS: Final = (EntryInvalid, MsgspecError, ValueError, OverflowError, RecursionError)
+"""Of the quick way. `MsgspecError` where the bytes are not of a known type, `ValueError` for texts without UTF-8."""
 
 
 def encode(record: Record) -> bytes:
     """The bytes of an entry. Raises EntryInvalid for a record that `decode` would refuse."""
     if isinstance(record, Unknown):
         return record.data
-    code = _CODES[type(record)]
-    values = _GETTERS[type(record)](record)
-    _check(code, values)
+    kind = type(record)
+    for field, rule in _RULES[kind]:
+        rule.check(field, getattr(record, field))
     try:
-        data = pack((code, *values))
+        data = _write(record)
     except ValueError as error:  # a lone surrogate has no UTF-8 form
-        raise EntryInvalid(f"{code} entry: {error}") from error
+        raise EntryInvalid(f"{kind.__struct_config__.tag} entry: {error}") from error
     if len(data) > ENTRY_BYTES_MAX:
-        raise EntryTooLarge(f"{code} entry of {len(data)} bytes: the limit is {ENTRY_BYTES_MAX}")
+        raise EntryTooLarge(f"{kind.__struct_config__.tag} entry of {len(data)} bytes: the limit is {ENTRY_BYTES_MAX}")
     return data
 
 
 def decode(data: bytes) -> Record:
     """The record in `data`. Raises EntryInvalid, or EntryTooLarge, for anything that `encode` does not make."""
+    try:
+        record: _Known = _read(data)
+        if _write(record) == data and len(data) <= ENTRY_BYTES_MAX:
+            _check_left(record, len(data))
+            return record
+    except _REFUSALS:
+        pass
+    return _decode_by_rules(data)
+
+
+def _check_left(record: _Known, size: int) -> None:
+    """What msgspec leaves open, of a record of so many bytes whose types and limits it has checked."""
+    kind = type(record)
+    if not check.short_name_is_valid(record.author):
+        check.name("author", record.author)
+    for field, checked in _LEFT[kind]:
+        checked(field, getattr(record, field))
+    if size > check.KEY_BYTES_MAX:
+        check.key("key", record.key)
+        for field, checked in _LEFT_OF_LONG[kind]:
+            checked(field, getattr(record, field))
+
+
+def _decode_by_rules(data: bytes) -> Record:
+    """The same as `decode`, field by field: whoever is refused hears why. And entries of unknown codes."""
     if len(data) > ENTRY_BYTES_MAX:
         raise EntryTooLarge(f"entry of {len(data)} bytes: the limit is {ENTRY_BYTES_MAX}")
     try:
@@ -378,22 +342,21 @@ def decode(data: bytes) -> Record:
     kind = _TYPES.get(code)
     if kind is None:
         return _unknown(code, record, data)
-    _check(code, record)
+    _check(code, _RULES[kind], record)
     return kind(*record)
 
 
-def _check(code: str, values: tuple[object, ...]) -> None:
-    expected = _FIELDS[code]
-    if len(values) != len(expected):
-        raise EntryInvalid(f"{code} entry: {len(values)} fields instead of {len(expected)}")
-    for (field, checked), value in zip(expected, values, strict=True):
-        checked(field, value)
+def _check(code: object, rules_of: tuple[tuple[str, Rule], ...], values: tuple[object, ...]) -> None:
+    if len(values) != len(rules_of):
+        raise EntryInvalid(f"{code} entry: {len(values)} fields instead of {len(rules_of)}")
+    for (field, rule), value in zip(rules_of, values, strict=True):
+        rule.check(field, value)
 
 
 def _unknown(code: str, values: tuple[Any, ...], data: bytes) -> Unknown:
     """An entry of a later version: its header is checked, its fields only for being of a kind that we would use."""
-    for field, value in zip(_HEADER, values[: len(_HEADER)], strict=True):
-        _CHECKS[field](field, value)
+    for (field, rule), value in zip(_HEADER_RULES, values[: len(_HEADER)], strict=True):
+        rule.check(field, value)
     for value in values[len(_HEADER) :]:
         if value is not None and type(value) not in (bool, int, str, bytes, tuple):
             raise EntryInvalid(f"{code} entry: a field of type {type(value).__name__}")

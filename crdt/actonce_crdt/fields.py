@@ -6,7 +6,6 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, TypeAlias
 
-from .cuts import MARK_BYTES
 from .errors import EntryInvalid
 from .stamps import STAMP_MAX
 
@@ -29,6 +28,8 @@ MODES: Final = ("run", "drain", "pause", "stop", "halt")
 REASON_CHARS_MAX: Final = 500
 DOTS_MAX: Final = 1024
 """Authors of switches of one target."""
+MARK_BYTES: Final = 16
+"""Bytes of one task in `Floor.kept`: a hash of its id, and the stamp of its `Task` entry."""
 HOWS: Final = frozenset({"", "aside", "cancelled", "dropped", "late", "skipped"})
 SETTLED: Final = frozenset({"sending", "open", "resend", "refused", "skipped", "posted", "resent", "found"})
 """Of a doubt: about to be sent again; nobody knows; a person wants it sent again; surely not done; given up; a person
@@ -41,11 +42,12 @@ Check: TypeAlias = Callable[[str, object], None]
 
 def name_is_valid(name: str) -> bool:
     """Whether `name` may name a replica: ``[a-z0-9][a-z0-9._-]*``, at most `NAME_BYTES_MAX` bytes."""
-    return len(name) <= NAME_BYTES_MAX and _matches(name)
+    return len(name) <= NAME_BYTES_MAX and short_name_is_valid(name)
 
 
 @lru_cache(maxsize=4096)
-def _matches(name: str) -> bool:
+def short_name_is_valid(name: str) -> bool:
+    """The same, of a name that is not longer than that."""
     return _NAME.fullmatch(name) is not None
 
 

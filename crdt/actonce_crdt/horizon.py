@@ -17,8 +17,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from .cuts import MARK_BYTES, Floor
+from .cuts import Floor
 from .entries import Done, Task, encode
+from .fields import MARK_BYTES
 from .values import pack_value
 
 KEPT_MAX: Final = 8_192

@@ -5,9 +5,10 @@ function of the set of entries.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import reduce
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from . import horizon, task
 from .cuts import Floor
@@ -25,7 +26,7 @@ class TaskShelf(Shelf[TaskState]):
     __slots__ = ("_below", "_flipped", "_late", "floors", "late")
 
     def __init__(self) -> None:
-        super().__init__(task.lift, task.join, task.records)
+        super().__init__(task.lift, task.join, task.records, task.absorb)
         self.floors: tuple[Floor, ...] = ()
         """Those that count, sorted by keeper."""
         self._late: dict[str, Task] = {}
@@ -35,11 +36,28 @@ class TaskShelf(Shelf[TaskState]):
         self._flipped: dict[str, None] = {}  # tasks that became late, or are not any more, because of a floor
 
     def add(self, entry_id: EntryId, record: Record) -> None:
-        if self.floors and (isinstance(record, Task | Reopen | Done) or record.key in self._late):
+        if self.floors and (record.key in self._late or self._may_be_late(record)):
             self.entries.setdefault(record.key, {})[entry_id] = record
             self.fold(record.key)
         else:
             super().add(entry_id, record)
+
+    def _may_be_late(self, record: Record) -> bool:
+        """Whether it takes more than a join to know what the view shows once this entry of a task that is not late is
+        there: if it may be late, or bring the task back to life, or end one of which something was late."""
+        key = record.key
+        known = self._states.get(key)
+        match record:
+            case Task() if key not in self._below:
+                at = known.reopen.stamp if known is not None and known.reopen is not None else 0
+                is_over = known is not None and known.done is not None
+                return not is_over and not horizon.passes(key, record.stamp, at, self.floors)
+            case Done() if key not in self._below:
+                return known is not None and known.reopen is not None  # which may void it
+            case Task() | Done() | Reopen():
+                return True
+            case _:
+                return False
 
     def fold(self, key: str) -> None:
         """Join the entries of a task anew. Of one without an outcome, what is late does not count."""

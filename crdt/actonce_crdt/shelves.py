@@ -19,18 +19,24 @@ S = TypeVar("S")
 class Shelf(Generic[S]):
     """`add` costs a join; `remove` a few, or, of an entry that counted, one for each entry that the key has left."""
 
-    __slots__ = ("_join", "_lift", "_records", "_states", "entries", "states")
+    __slots__ = ("_absorb", "_join", "_lift", "_records", "_states", "entries", "states")
 
     def __init__(
-        self, lift: Callable[[Any], S], join: Callable[[S, S], S], records: Callable[[S], Iterable[Record]]
+        self,
+        lift: Callable[[Any], S],
+        join: Callable[[S, S], S],
+        records: Callable[[S], Iterable[Record]],
+        absorb: Callable[[S, Any], S] | None = None,
     ) -> None:
         """
         Args:
             lift: the state that one entry stands for.
             join: the least upper bound of two states of one key.
             records: entries whose join is a state.
+            absorb: the join of a state with what one entry stands for, where that can be had for less.
         """
         self._lift, self._join, self._records = lift, join, records
+        self._absorb = absorb if absorb is not None else lambda state, record: join(state, lift(record))
         self.entries: dict[str, dict[EntryId, Record]] = {}
         self._states: dict[str, S] = {}
         self.states: Mapping[str, S] = MappingProxyType(self._states)
@@ -39,9 +45,15 @@ class Shelf(Generic[S]):
     def add(self, entry_id: EntryId, record: Record) -> None:
         """One more entry, which is not there yet."""
         key = record.key
-        self.entries.setdefault(key, {})[entry_id] = record
-        known, lifted = self._states.get(key), self._lift(record)
-        self.put(key, lifted if known is None else self._join(known, lifted))
+        there = self.entries.get(key)
+        if there is None:
+            self.entries[key] = {entry_id: record}
+        else:
+            there[entry_id] = record
+        known = self._states.get(key)
+        after = self._lift(record) if known is None else self._absorb(known, record)
+        if after is not known:
+            self.put(key, after)
 
     def remove(self, entry_id: EntryId, record: Record) -> None:
         """Take away an entry that is there."""
@@ -96,8 +108,9 @@ class EffectShelf(Shelf[EffectState]):
     def put(self, key: str, after: EffectState | None) -> None:
         before = self._states.get(key)
         super().put(key, after)
-        old = before.intent.task if before and before.intent else None
-        _move(self.of_task, key, old, after.intent.task if after and after.intent else None)
+        old, new = before.intent if before else None, after.intent if after else None
+        if old is not new:
+            _move(self.of_task, key, old.task if old else None, new.task if new else None)
 
 
 class StepShelf(Shelf[Step]):

@@ -14,7 +14,7 @@ from .cells import Cell, Tally
 from .control import ControlState
 from .cursor import Cursor, cursor_order
 from .cuts import Cut, Floor
-from .disputes import ABOUT, Disputes
+from .disputes import ABOUT, ABOUT_EFFECTS, Disputes
 from .effect import EffectState
 from .entries import (
     Cancel,
@@ -61,7 +61,7 @@ class State:
 
     def __init__(self) -> None:
         self._tasks = TaskShelf()
-        self._effects = EffectShelf(effect.lift, effect.join, effect.records)
+        self._effects = EffectShelf(effect.lift, effect.join, effect.records, effect.absorb)
         self._steps = StepShelf(_itself, step.join, _alone)
         self._marks = Shelf[Mark](_itself, join_marks, _alone)
         self._cursors = Shelf[Cursor](_itself, join_cursors, _alone)
@@ -125,11 +125,10 @@ class State:
             kind = type(record)
             shelf = self._shelves[kind]
             if kind in ABOUT:
-                self.disputes.before(record, shelf.entries.get(record.key, _NOTHING).values())
-                shelf.add(entry_id, record)
+                self.disputes.before(record, shelf.entries)
+            shelf.add(entry_id, record)
+            if kind in ABOUT_EFFECTS:
                 self.disputes.after(record)
-            else:
-                shelf.add(entry_id, record)
         elif present != record:
             raise ValueError(f"entry {entry_id} is already present with another record")
 

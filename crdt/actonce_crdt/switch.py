@@ -1,31 +1,23 @@
 """Entries about what the agent may do; what they mean, and how they are joined, is in `control`."""
 
-from dataclasses import dataclass
+from .facts import Dots, Fact, Mode, Number, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(Fact, frozen=True, tag="switch"):
     """Somebody ordered, at the replica `author`, that the target `key` be in this mode: a member of `MODES`.
 
     `number` is larger than that of every switch of the target that the author knew, and `over` names those that it
     replaces: pairs (author, number), sorted. `reason` is for people.
     """
 
-    key: str
-    stamp: int
-    author: str
-    number: int
-    mode: str
-    over: tuple[tuple[str, int], ...]
-    reason: str
+    number: Number
+    mode: Mode
+    over: Dots
+    reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Shut:
+class Shut(Fact, frozen=True, tag="shut"):
     """With all switches of the target `key` read up to these (pairs author, number, sorted), and one of them in force
     that shuts the gate: the author lets no effect out, and none that it let out before is still under way."""
 
-    key: str
-    stamp: int
-    author: str
-    seen: tuple[tuple[str, int], ...]
+    seen: Dots

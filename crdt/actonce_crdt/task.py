@@ -18,15 +18,15 @@ are a lower part of their order, so leaving them out keeps the laws. A success s
 granted something may still act under it.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .entries import Cancel, Claim, Done, Grant, Passed, Release, Reopen, Task, TaskRecord, Try
 from .lattice import each_greatest, greatest, least
 from .rank import order
 
 
-@dataclass(frozen=True, slots=True)
-class TaskState:
+class TaskState(Struct, frozen=True, gc=False):
     """What is known of one task. Any field may be missing: entries arrive in any order."""
 
     task: Task | None = None
@@ -87,6 +87,25 @@ def join(a: TaskState, b: TaskState) -> TaskState:
         each_greatest(a.grants, b.grants, _voter, _grant_order),
         each_greatest(a.releases, b.releases, _author, _release_order),
     )
+
+
+def absorb(state: TaskState, record: TaskRecord) -> TaskState:
+    """`join(state, lift(record))`, and `state` itself where that is equal to it: an entry changes one field."""
+    match record:
+        case Task():
+            task = least(state.task, record, _task_order)
+            return state if task is state.task else replace(state, task=task)
+        case Claim():
+            claim = greatest(state.claim, record, claim_order)
+            return state if claim is state.claim else replace(state, claim=claim)
+        case Done() if state.reopen is None:
+            done = greatest(state.done, record, _done_order)
+            return state if done is state.done else replace(state, done=done)
+        case Grant():
+            grants = each_greatest(state.grants, (record,), _voter, _grant_order)
+            return state if grants == state.grants else replace(state, grants=grants)
+        case _:
+            return join(state, lift(record))
 
 
 def records(state: TaskState) -> list[TaskRecord]:

@@ -25,8 +25,8 @@ spellings of numbers, bytes after the end.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from .entries import ENTRY_BYTES_MAX
@@ -75,6 +75,9 @@ class Delta:
     removed_before: int
     removed: int
     entries: tuple[bytes, ...]
+    body: bytes = field(default=b"", compare=False, repr=False)
+    """The entries as they stand in an update, if they came in one: parsing has shown that these are the very bytes that
+    we would write. Empty: to be written."""
 
     @property
     def first(self) -> int:
@@ -118,7 +121,7 @@ class _Chain:
         self.start = start
         self.end = start
         self.removed_end = 0  # end of the last block of removed entries
-        self.runs: list[tuple[int, list[bytes]]] = []  # blocks of entries, by clock of their first
+        self.runs: list[tuple[int, list[bytes], int, int]] = []  # first clock, entries, where they stand in the bytes
 
 
 def parse_update(
@@ -159,7 +162,7 @@ def parse_update(
             gap = f"entries of client {client} start at clock {chain.start}, known up to {known.get(client, 0)}"
     if gap:
         raise UpdateGap(gap)
-    return ParsedUpdate(tuple(_deltas(chains, prefixes, known, logs, deleted)))
+    return ParsedUpdate(tuple(_deltas(data, chains, prefixes, known, logs, deleted)))
 
 
 def _read_chains(cursor: Cursor, logs: Mapping[int, str], limits: Limits) -> dict[int, _Chain]:
@@ -206,7 +209,8 @@ def _read_block(cursor: Cursor, chain: _Chain, entry_bytes_max: int) -> None:
     if kind == _REMOVED:
         chain.removed_end = chain.end
     else:
-        chain.runs.append((clock, _read_values(cursor, count, entry_bytes_max)))
+        start = cursor.pos
+        chain.runs.append((clock, _read_values(cursor, count, entry_bytes_max), start, cursor.pos))
 
 
 def _read_values(cursor: Cursor, count: int, entry_bytes_max: int) -> list[bytes]:
@@ -266,6 +270,7 @@ def _read_deletes(
 
 
 def _deltas(
+    data: bytes,
     chains: Mapping[int, _Chain],
     prefixes: Mapping[int, int],
     known: Mapping[int, int],
@@ -286,13 +291,21 @@ def _deltas(
         assert log is not None  # a chain without a log starts beyond clock 0 and is unknown: that is a gap
         first = max(start, removed)
         entries: list[bytes] = []
-        for clock, values in chain.runs if chain else ():
+        body: list[bytes] = []
+        for clock, values, at, until in chain.runs if chain else ():
             if clock >= first:
                 entries += values
+                body.append(data[at:until])
             elif clock + len(values) > first:
                 entries += values[first - clock :]
-        deltas.append(Delta(client, log, start, end, before, removed, tuple(entries)))
+                body.append(_body(values[first - clock :]))
+        deltas.append(Delta(client, log, start, end, before, removed, tuple(entries), b"".join(body)))
     return deltas
+
+
+def _body(entries: Sequence[bytes]) -> bytes:
+    """Entries as they stand in an update."""
+    return b"".join(part for data in entries for part in (b"t", varint(len(data)), data))
 
 
 def encode_update(deltas: tuple[Delta, ...]) -> bytes:
@@ -334,8 +347,7 @@ def _write_chain(out: list[bytes], delta: Delta) -> None:
             out += (bytes((kind, 1, len(root))), root)
         out.append(varint(end - start))
         if kind == _VALUES:
-            for data in delta.entries:
-                out += (b"t", varint(len(data)), data)
+            out.append(delta.body or _body(delta.entries))
     out[header] = varint(blocks) + client + varint(delta.start)
 
 

@@ -7,8 +7,10 @@ not, without floors. Pure function of a seed. Time is a number that grows; stamp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
+
+from msgspec.structs import replace
 
 from actonce_crdt import (
     Cancel,

@@ -5,12 +5,12 @@ ACTONCE_COMPACTION_SEEDS=N runs so many seeds instead of a few.
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import get_args
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from actonce_crdt import (
     Cancel,

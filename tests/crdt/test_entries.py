@@ -1,9 +1,9 @@
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from actonce_crdt import (
     COUNT_MAX,
@@ -217,19 +217,19 @@ def test_bytes_that_are_not_canonical_are_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize(("record", "wire"), EXAMPLES, ids=lambda value: type(value).__name__)
 def test_we_do_not_write_what_peers_refuse(record: Record, wire: tuple[object, ...]) -> None:
-    for field in dataclasses.fields(record):
-        changes: Any = {field.name: 1.5}
-        with pytest.raises(EntryInvalid, match=field.name):
-            encode(dataclasses.replace(record, **changes))
+    for field in record.__struct_fields__:
+        changes: Any = {field: 1.5}
+        with pytest.raises(EntryInvalid, match=field):
+            encode(replace(record, **changes))
     with pytest.raises(EntryInvalid, match="surrogates"):
-        encode(dataclasses.replace(record, key="\ud800"))
+        encode(replace(record, key="\ud800"))
 
 
 def test_size_is_limited_both_ways() -> None:
     overhead = len(encode(Task("t", 1, "a", "k", b"\0" * 70_000))) - 70_000
     largest = Task("t", 1, "a", "k", bytes(ENTRY_BYTES_MAX - overhead))
     assert decode(encode(largest)) == largest
-    too_large = dataclasses.replace(largest, payload=largest.payload + b"\0")
+    too_large = replace(largest, payload=largest.payload + b"\0")
     with pytest.raises(EntryTooLarge, match="the limit is 262144"):
         encode(too_large)
     with pytest.raises(EntryTooLarge):

@@ -11,6 +11,7 @@ from actonce_crdt import (
     Claim,
     Done,
     Doubt,
+    EffectRecord,
     EffectState,
     Grant,
     Intent,
@@ -60,8 +61,26 @@ task_states = st.builds(
     st.lists(grants(ONE), max_size=3).map(lambda found: joined(*found).grants if found else ()),
     st.lists(releases(ONE), max_size=3).map(lambda found: joined(*found).releases if found else ()),
 ).map(lambda state: task.join(state, TaskState()))  # in the form that joins have
+task_records_of_one = st.one_of(
+    *(tasks(ONE), claims(ONE), tries(ONE), dones(ONE), passes(ONE)),
+    *(cancels(ONE), reopens(ONE), grants(ONE), releases(ONE)),
+)
 roster_states = st.lists(rosters(ONE), max_size=4).map(lambda found: decided(*found))
 effect_states = st.builds(EffectState, st.none() | intents(ONE), st.none() | receipts(ONE), st.none() | doubts(ONE))
+
+
+@given(task_states, task_records_of_one)
+def test_absorbing_an_entry_is_joining_it(state: TaskState, record: TaskRecord) -> None:
+    absorbed = task.absorb(state, record)
+    assert absorbed == task.join(state, task.lift(record))
+    assert task.absorb(absorbed, record) == absorbed
+
+
+@given(effect_states, st.one_of(intents(ONE), receipts(ONE), doubts(ONE)))
+def test_absorbing_an_entry_of_an_effect_is_joining_it(state: EffectState, record: EffectRecord) -> None:
+    absorbed = effect.absorb(state, record)
+    assert absorbed == effect.join(state, effect.lift(record))
+    assert effect.absorb(absorbed, record) is absorbed
 
 
 @given(task_states, task_states, task_states)

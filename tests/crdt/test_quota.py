@@ -1,11 +1,11 @@
 """The laws of the quota lattice, and that rights are moved, never made."""
 
-from dataclasses import replace
 from functools import reduce
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from actonce_crdt import NOBODY, TAKEN, Cool, Gift, Lapse, QuotaRecord, QuotaState, Share, State, encode, quota
 

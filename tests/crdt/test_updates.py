@@ -88,6 +88,25 @@ def test_the_library_writes_a_chain_as_we_do() -> None:
     assert doc.get_update() == encode_update((Delta(7, "c", 0, 3, 0, 2, (b"z",)),))
 
 
+@given(
+    st.lists(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=4), min_size=1, max_size=4),
+    st.integers(0, 9),
+    st.integers(0, 9),
+)
+def test_what_came_is_passed_on_as_we_would_write_it(runs: list[list[bytes]], known: int, dead: int) -> None:
+    blocks, at = [first(*runs[0], root=b"log/a")], len(runs[0])
+    for run in runs[1:]:
+        blocks.append(later(7, at - 1, *run))
+        at += len(run)
+    known, dead = min(known, at), min(dead, at)
+    data = update(chain(7, 0, *blocks), deleted=(deletes(7, (0, dead)),) if dead else ())
+    deltas = parse_update(data, known={7: known} if known else {}, logs={7: "a"}, deleted={7: 0}).deltas
+    fresh = tuple(one for run in runs for one in run)[max(known, dead) :]
+    wanted = (Delta(7, "a", known, at, 0, dead, fresh),) if known < at or dead else ()
+    assert deltas == wanted
+    assert encode_update(deltas) == encode_update(wanted)
+
+
 deltas = st.integers(0, 3).flatmap(
     lambda start: st.builds(
         lambda client, new, dead: (client, start, new, dead),
