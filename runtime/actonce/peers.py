@@ -143,7 +143,12 @@ class Peer:
     """... and its address refused a new one."""
 
     def announce(self, word: Announce) -> None:
-        """A new view. Its promise counts again only after a heartbeat sent under this view was flushed."""
+        """A new view. Its promise counts again only after a heartbeat sent under this view was flushed.
+
+        An older one than it announced before went another way, and came late: it says nothing any more.
+        """
+        if self.view is not None and word.view.number < self.view.number:
+            return
         self.view, self.settled, self.leaving = word.view, word.settled, word.leaving
         self.vouches = word.settled and word.vouches
         self.contact = self.confirmed = -math.inf

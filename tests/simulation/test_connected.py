@@ -94,6 +94,23 @@ FOUND: dict[str, tuple[range, Plan]] = {
             *(Crash(3.254, "b", 1.72), Burst(3.963, 24), Burst(4.29, 20), Crash(4.657, "a", 2.265)),
         ),
     ),
+    # g hears b's last view, and then, through a, which was stopped, the ones before it
+    "an older view comes late": (
+        range(4365, 4366),
+        (
+            *(Pause(0.48, "b", 1.421), Crash(0.842, "g", 0.455), Leave(1.175, "a", 0.737), Crash(1.768, "e", 1.144)),
+            *(Suspend(1.992, "a", 1.761), Join(3.213, "e"), Crash(4.068, "d", 0.271), Pause(4.361, "a", 1.686)),
+            Join(4.51, "c"),
+        ),
+    ),
+    "an older view comes late through another": (
+        range(9222, 9223),
+        (
+            *(Suspend(0.583, "d", 0.332), Join(0.815, "c"), Crash(1.588, "g", 0.648), Burst(1.808, 17)),
+            *(Crash(2.114, "a", 0.98), Drift(2.449, "e", 1.01), Leave(3.037, "g", 0.146), Crash(3.305, "a", 0.884)),
+            *(Crash(3.56, "a", 0.376), Join(3.996, "c"), Pause(4.343, "g", 2.152)),
+        ),
+    ),
 }
 
 

@@ -10,6 +10,7 @@ processes of a host share.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -227,6 +228,7 @@ async def work(start: Start) -> None:
     agent = make_agent(Path(start.posts))
     options = {"name": start.name, "data": start.data, "listen": start.listen, "join": start.join, "new": start.new}
     async with Replica(agent, advertise="", **options) as replica:  # type: ignore[arg-type]
+        gc.freeze()  # as `actonce run` does
         await replica.settled()
         await Worker(start, replica).obey()
 
