@@ -243,7 +243,7 @@ class Claims:
             out = self._standing.stands_by
             if self._standing.held(kind) and state.cancel is None:  # one that was called off only gets its outcome
                 self._barred.setdefault(kind, {})[task] = None
-            elif not out and self._executor.free - self._guards.asking() > 0:
+            elif not out and self._executor.has_room(kind, self._guards.asking()):
                 if self._guards.of(kind).may_ask():
                     self._claim(task, kind)
                 else:
@@ -264,7 +264,8 @@ class Claims:
             self._granted[task] = (epoch, fence)
 
     def _may_start(self, task: str) -> bool:
-        may = self._standing.begins(self._kind(task)) and self._executor.free > 0
+        kind = self._kind(task)
+        may = self._standing.begins(kind) and self._executor.has_room(kind)
         return may and not self._executor.must_wait(self._ledger.state.tasks[task])
 
     def _holds(self, task: str, state: TaskState) -> bool:

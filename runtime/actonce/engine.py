@@ -54,7 +54,7 @@ from actonce.upkeep import Upkeep
 from actonce.views import Views
 from actonce.voting import Voting
 from actonce.world import Cancel, World
-from actonce_crdt import Claim, CrdtError
+from actonce_crdt import PRIORITY_MAX, Claim, CrdtError
 from actonce_transports import Identity
 
 NOTES_MAX = 1_000
@@ -198,7 +198,7 @@ class Engine:
             self.gossip.want(word)
 
         def submit(task: str) -> None:
-            self.inbox.add(task, RECLAIM, pack_payload("the payload", None), Terms())
+            self.inbox.add(task, RECLAIM, pack_payload("the payload", None), Terms(PRIORITY_MAX))
 
         parts = (world, self.settings, agent, self.ledger, membership, self.electorate, journal)
         return Quotas(*parts, submit=submit, say=say, note=self.note)

@@ -11,6 +11,7 @@ from actonce.ledger import Ledger
 from actonce.ownership import Member
 from actonce.poison import APART_S, DEATHS_MAX, Poison, must_be_apart
 from actonce.readiness import failed_before
+from actonce.reclaim import RECLAIM
 from actonce.running import Run
 from actonce.settings import Settings
 from actonce.standing import Standing
@@ -69,7 +70,7 @@ class Executor:
         self._interrupted: set[Run] = set()
         """Being cancelled, by order: they begin again when they may."""
         self._parked: set[Run] = set()
-        """Runs that wait for other tasks: they hold no slot."""
+        """Runs that wait for other tasks, or that others wait for: they hold no slot."""
         self._unparking: list[tuple[Run, Callable[[], None]]] = []
         self._leaving = False
 
@@ -77,6 +78,11 @@ class Executor:
     def free(self) -> int:
         """Slots without a handler."""
         return self._settings.slots - len(self.running) + len(self._parked)
+
+    def has_room(self, kind: str, asking: int = 0) -> bool:
+        """Whether a task of this kind may begin beside so many that are asked for. Taking the rights of the dead needs
+        no slot: handlers in all of them may wait for these rights."""
+        return kind == RECLAIM or self.free - asking > 0
 
     @property
     def idle(self) -> bool:
@@ -104,6 +110,8 @@ class Executor:
         run.last_attempt, run.reopened = last + spec.retries + 1, state.reopen is not None
         run.until = self._guards.of(spec.kind).until(run)
         self.running[task] = run
+        if spec.kind == RECLAIM:
+            self._parked.add(run)
         if self._poison.is_suspect(task):
             self._when_safe(run, lambda: self._begin(run))
         else:
@@ -132,6 +140,8 @@ class Executor:
     def must_wait(self, state: TaskState) -> bool:
         """Whether this task, which saw a process die, may not begin beside another one of its sort."""
         mine = self._poison.deaths(state)
+        if state.task is not None and state.task.kind == RECLAIM:
+            return False  # others may wait for it; and what kills processes is in handlers
         return mine > 0 and any(must_be_apart(mine, deaths, age_s) for deaths, age_s in self._deadly())
 
     def company(self) -> frozenset[tuple[int, bool]]:
@@ -199,9 +209,7 @@ class Executor:
     def serve_due(self) -> None:
         """Begin what waits for a slot, or waited for an order to be undone."""
         for run in list(self._due.values()):
-            if not self.free:
-                break
-            if self._standing.begins(run.spec.kind):
+            if self.has_room(run.spec.kind) and self._standing.begins(run.spec.kind):
                 self._again(run)
 
     def interrupt(self, run: Run) -> None:
@@ -292,7 +300,7 @@ class Executor:
         self._due.pop(run.task, None)
         if not holds:
             return
-        if self.free and self._standing.begins(run.spec.kind):
+        if self.has_room(run.spec.kind) and self._standing.begins(run.spec.kind):
             self.start(run.task, run.epoch, run.fence)
         else:
             self._due[run.task] = run

@@ -58,6 +58,7 @@ class Majority:
         return self._electorate.has_majority
 
     def ask(self, task: str, epoch: int) -> None:
+        self._release_before(task, epoch)
         self._asked[task] = (epoch, self._world.now())
         self.observe("asked", task, epoch)
         self._look(task)
@@ -188,6 +189,14 @@ class Majority:
             ours = [grant.epoch for grant in state.grants if holder(grant) == me and grant.epoch <= void]
             if ours:
                 self._release(task, max(ours))
+
+    def _release_before(self, task: str, epoch: int) -> None:
+        """We ask anew: what we were granted before, by some, is given up, or two that were granted an earlier epoch by
+        one voter each would be in each other's way for as long as they live."""
+        me, grants = self._membership.me, self._ledger.state.tasks[task].grants
+        ours = [grant.epoch for grant in grants if holder(grant) == me and grant.epoch < epoch]
+        if ours:
+            self._release(task, max(ours))
 
     def _release(self, task: str, epoch: int) -> None:
         me = self._membership.me

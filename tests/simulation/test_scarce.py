@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from actonce.sim.plan import Crash, CutLink, Leave, OneWay, Partition, SlowDisk
+import pytest
+
+from actonce.sim.plan import Crash, CutLink, Drift, Leave, OneWay, Partition, Skew, SlowDisk, Suspend
+from actonce.sim.provider import over_periods
 
 from . import limited, scarce
 from .limited import Patch
@@ -53,3 +56,43 @@ def test_a_view_that_was_lost_with_a_relay_is_told_again(monkeypatch: Patch) -> 
     limited.short_days(monkeypatch, scarce.DAY_S, scarce.SKEW_S)
     outcome, day = scarce.run_day(623, LOST_WORD, limits="budget", kind="cuts")
     assert scarce.violations(outcome, day) == []
+
+
+DEADLOCKS = {
+    # every slot of b has a handler that waits for rights, and so had the task that gives them back to it
+    1720: (
+        *(Crash(1.233, "b", 3.527), Partition(2.289, ("c",), 4.861), Partition(4.532, ("a",), 4.452)),
+        *(Partition(7.265, ("a",), 4.281), Crash(7.928, "c", 3.905)),
+    ),
+    # two ask for one task, each has the vote that it gave itself, and neither gives it up
+    502: (Partition(0.942, ("a", "b"), 3.053), Partition(2.648, ("a",), 4.919), Partition(4.667, ("c",), 3.47)),
+}
+
+
+@pytest.mark.parametrize("seed", DEADLOCKS)
+def test_rights_that_were_taken_come_back_to_who_returns(seed: int, monkeypatch: Patch) -> None:
+    limited.short_days(monkeypatch, scarce.DAY_S, scarce.SKEW_S)
+    outcome, day = scarce.run_day(seed, DEADLOCKS[seed], "leased", "cuts")
+    assert scarce.violations(outcome, day) == []
+
+
+def test_a_day_turns_by_the_clock_of_who_calls(monkeypatch: Patch) -> None:
+    """c, whose wall clock was set wrong while it ran, is a tenth of a second ahead: it spends of the next day."""
+    limited.short_days(monkeypatch, scarce.DAY_S, scarce.SKEW_S)
+    plan = (
+        *(Skew(0.462, "c", 3600.0), Partition(0.642, ("b", "c"), 2.917), Skew(0.742, "b", -10.0)),
+        *(Suspend(0.844, "b", 0.244), Drift(1.754, "c", 1.02), Partition(1.942, ("a", "b"), 1.373)),
+        *(Partition(2.597, ("a",), 0.753), Suspend(3.392, "b", 0.724), Crash(3.556, "c", 0.644)),
+    )
+    outcome, day = scarce.run_day(7210, plan, "budget", "clocks")
+    assert scarce.violations(outcome, day) == []
+
+
+def test_a_use_beyond_a_clock_s_error_counts_for_its_own_day() -> None:
+    def days(at: float) -> int:
+        return int(at // 10)
+
+    full = [(float(at), 1) for at in range(1, 9)]
+    assert list(over_periods([*full, (9.95, 1)], 8, days, lambda at: 0.1)) == []
+    assert list(over_periods([*full, (9.85, 1)], 8, days, lambda at: 0.1)) == ["9 instead of 8 in period 0"]
+    assert list(over_periods([*full, (9.95, 9)], 8, days, lambda at: 0.1)) == ["9 instead of 8 in period 1"]

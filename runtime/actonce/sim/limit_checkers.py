@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from actonce import transfers
 from actonce.limits import BURST, Resource
 from actonce.sim.cluster import Cluster
 from actonce.sim.provider import Uses, over_bucket, over_periods, over_window
@@ -21,15 +23,26 @@ def limits_kept(cluster: Cluster) -> Iterator[str]:
         unit = resource.unit.removesuffix(BURST)
         calls = sorted(cluster.feed.provider.calls, key=lambda call: call.at)
         uses: Uses = [(call.at, call.units.get(unit, 0)) for call in calls if call.quota == quota]
-        for text in over(resource, uses):
+        for text in over(resource, uses, partial(clock_error_s, cluster)):
             yield f"{resource.key}: {text}"
             break
 
 
-def over(resource: Resource, uses: Uses) -> Iterator[str]:
-    """Violations of one limit."""
+def clock_error_s(cluster: Cluster, at: float) -> float:
+    """By how much a replica may be wrong then about the turn of a day: its wall clock was set a little off, or so much
+    that it goes on by the clock that counts suspend, which drifts."""
+    return max(
+        abs(node.wall_offset_s)
+        if abs(node.wall_offset_s) <= transfers.CALENDAR_SKEW_S
+        else abs(node.rate - 1.0) * at
+        for node in cluster.nodes.values()
+    )
+
+
+def over(resource: Resource, uses: Uses, error_s: Callable[[float], float] = lambda at: 0.0) -> Iterator[str]:
+    """Violations of one limit. `error_s`: how wrong clocks may be at a time."""
     if resource.calendar:
-        yield from over_periods(uses, resource.limit, lambda at: resource.period(EPOCH_S + at))
+        yield from over_periods(uses, resource.limit, lambda at: resource.period(EPOCH_S + at), error_s)
     else:
         yield from over_window(uses, resource.limit, resource.window_s)
         yield from over_bucket(uses, resource.limit, resource.limit / resource.window_s)

@@ -74,10 +74,15 @@ def over_bucket(uses: Uses, size: int, per_s: float) -> Iterator[str]:
             yield f"the bucket of {size} is {-level:.3f} short at {at:.3f} s"
 
 
-def over_periods(uses: Uses, limit: int, period_of: Callable[[float], int]) -> Iterator[str]:
-    """Each calendar period may see `limit`."""
+def over_periods(
+    uses: Uses, limit: int, period_of: Callable[[float], int], error_s: Callable[[float], float] = lambda at: 0.0
+) -> Iterator[str]:
+    """Each calendar period may see `limit`. Nobody's fault are uses so near to its ends that they may count for the
+    period beside it, by a clock that is off by `error_s` then."""
     totals: dict[int, int] = {}
     for at, count in uses:
-        period = period_of(at)
+        period, later = period_of(at - error_s(at)), period_of(at + error_s(at))
+        if totals.get(period, 0) + count > limit:
+            period = later
         totals[period] = totals.get(period, 0) + count
     yield from (f"{total} instead of {limit} in period {period}" for period, total in totals.items() if total > limit)

@@ -44,8 +44,8 @@ def rights_forgotten(before: Engine | None, engine: Engine) -> Iterator[str]:
     handed out before that was on disk."""
     for key, slot in engine.quotas.slots.items():
         old = before.quotas.slots.get(key) if before is not None else None
-        if old is None or old.account.holder != slot.account.holder:
-            continue
+        if old is None or old.account.holder != slot.account.holder or old.pool.closed:
+            continue  # who leaves gives away what the pool had, and what comes later is not used any more
         same = not slot.account.resource.calendar or old.basin.period == slot.account.period
         usable = min(old.basin.total, max(0, slot.account.held))
         if same and usable > slot.account.open:
