@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from actonce.agent import Agent
 from actonce.doubts import Open
 from actonce.errors import NoSuchTask, SinkRefused, SinkUnknown, WrongState
 from actonce.reporting import posts, status, tasks
@@ -268,14 +269,15 @@ def test_another_attempt_sends_the_body_that_was_recorded_first() -> None:
 
     async def scenario() -> None:
         room = Room(*[SinkRefused("busy")] * 5)
-        lab = make_lab(room, retries=1)
-        await lab.form()
-        bodies = iter(["one", "two"])
+        agent, bodies = Agent("kevin"), iter(["one", "two"])
+        agent.sink("room", room)
 
-        @lab.engine("a").agent.task("odd", retries=1)
+        @agent.task("odd", retries=1)
         async def odd(ctx: Any, payload: Any) -> Any:
             return await ctx.post("room", next(bodies))
 
+        lab = Lab(agent)
+        await lab.form()
         assert await lab.outcome("odd", None) == (True, "ok")
         assert {body for _, body, _ in room.sent} == {"one"}
 
