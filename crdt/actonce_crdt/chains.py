@@ -44,7 +44,7 @@ class Chains:
         self.buckets = Buckets(self.known, self.deleted)
         self._changed: dict[int, int] = {}  # client -> version at which its row changed last, the latest at the end
         self._table: Table | None = None
-        self._spent: bytearray | None = None  # the state vector of the spent chains, without its count; None: to be made
+        self._spent: bytearray | None = None  # the spent chains' part of the state vector; None: to be made
 
     @property
     def digest(self) -> bytes:

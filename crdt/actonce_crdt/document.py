@@ -33,6 +33,7 @@ from .updates import (
 )
 from .wire import CLIENT_MAX, CLOCK_MAX
 
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What a call changed. `update` carries exactly that, nothing the document held before: journal it, push it.

@@ -50,10 +50,10 @@ class Limits:
     """What one update may ask of us. Work and memory are linear in its bytes whatever these say."""
 
     update_bytes_max: int = 64 * 1024 * 1024
-    clients_max: int = 65_536
-    known_clients_max: int = 60_000
+    clients_max: int = 300_000
+    known_clients_max: int = 300_000
     """Client ids in the whole document: a state vector of it has to fit into one message."""
-    blocks_max: int = 262_144
+    blocks_max: int = 1_048_576
     entry_bytes_max: int = ENTRY_BYTES_MAX
 
 
