@@ -52,6 +52,9 @@ from actonce_crdt.buckets import (
 CLIENTS_FEW = 256
 """Up to so many client ids are named one by one: about as many bytes as the fingerprints, and a round trip less."""
 
+NEWS_MAX = 256
+"""More clocks than this do not go into one heartbeat: a replica that has learnt so much at once states anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
@@ -197,7 +200,7 @@ class Comparing:
         if ledger.durable_clock:
             clocks[own] = ledger.durable_clock
         fresh = {client: clock for client, clock in clocks.items() if side.told.get(client) != clock}
-        if len(fresh) > CLIENTS_FEW and self.many:
+        if len(fresh) > NEWS_MAX and self.many:
             side.basis = side.said + 1
             self.ask(line)
             return {}, side.basis
