@@ -14,6 +14,7 @@ pass for equal once in 2**64 comparisons; the digest of the document, which is c
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from struct import Struct, pack, unpack
 from typing import Final
 
 from .errors import StateVectorInvalid
@@ -29,6 +30,7 @@ Row = tuple[int, int]
 """Next clock, removed prefix; (0, 0) for a chain that is not known."""
 UNKNOWN: Final[Row] = (0, 0)
 
+_ROW: Final = Struct(">QII")
 _MODULUS: Final = 1 << 8 * SUM_BYTES
 
 
@@ -47,9 +49,7 @@ def bucket_of(client: int, width: int) -> int:
 
 def row_hash(client: int, row: Row) -> int:
     """What a row adds to the sum of its bucket."""
-    clock, removed = row
-    packed = client.to_bytes(7, "big") + clock.to_bytes(4, "big") + removed.to_bytes(4, "big")
-    return int.from_bytes(blake2b(packed, digest_size=SUM_BYTES).digest(), "big")
+    return int.from_bytes(blake2b(_ROW.pack(client, *row), digest_size=SUM_BYTES).digest(), "big")
 
 
 class Buckets:
@@ -83,7 +83,11 @@ class Buckets:
             place = bucket_of(client, WIDTH_MAX)
             self._sums[place] = (self._sums[place] + change) % _MODULUS
         self._stale.clear()
-        return tuple(sum(self._sums[place::width]) % _MODULUS for place in range(width))
+        sums = self._sums
+        while len(sums) > width:
+            half = len(sums) // 2
+            sums = [(one + other) % _MODULUS for one, other in zip(sums[:half], sums[half:], strict=True)]
+        return tuple(sums)
 
     def clients(self, width: int, buckets: Iterable[int]) -> list[int]:
         """All clients in these buckets, sorted."""
@@ -131,7 +135,7 @@ def differing(ours: Sequence[int], theirs: Sequence[int]) -> frozenset[int]:
 
 def encode_sums(sums: Sequence[int]) -> bytes:
     """Fingerprints as bytes."""
-    return b"".join(one.to_bytes(SUM_BYTES, "big") for one in sums)
+    return pack(f">{len(sums)}Q", *sums)
 
 
 def parse_sums(data: bytes) -> tuple[int, ...]:
@@ -142,7 +146,7 @@ def parse_sums(data: bytes) -> tuple[int, ...]:
     width, rest = divmod(len(data), SUM_BYTES)
     if rest or not is_width(width):
         raise StateVectorInvalid(f"{len(data)} bytes are not the fingerprints of {WIDTH_MIN} to {WIDTH_MAX} buckets")
-    return tuple(int.from_bytes(data[at : at + SUM_BYTES], "big") for at in range(0, len(data), SUM_BYTES))
+    return unpack(f">{width}Q", data)
 
 
 def is_width(width: int) -> bool:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 
-from .buckets import Buckets, Table
+from .buckets import WIDTH_MIN, Buckets, Table
 from .shelves import EntryId
 from .updates import Delta
 from .wire import varint
 
 DIGEST_BYTES = 16
+TAIL_ENTRIES, TAIL_ENTRY_BYTES = 256, 1024
+"""Of each live chain the last entries are kept here as well, if none of them is long: most differences are no more."""
 _DIGEST_MODULUS = 1 << 8 * DIGEST_BYTES
 
 
@@ -38,6 +40,7 @@ class Chains:
         self.deleted: dict[int, int] = {}  # client -> length of the removed prefix
         self.hashes: dict[int, deque[int]] = {}  # client -> hashes of its entries, by clock; none of a spent chain
         self.live: dict[str, dict[int, None]] = {}  # log -> its chains that are not spent, in order of arrival
+        self._tails: dict[int, deque[bytes]] = {}  # client -> its last entries, without a gap
         self.sum = 0
         self.count = 0
         self.version = 0
@@ -67,10 +70,14 @@ class Chains:
         added.extend(Entry((client, clock), log, data) for clock, data in enumerate(delta.entries, delta.first))
         self.sum = (self.sum + sum(fresh)) % _DIGEST_MODULUS
         self.count += len(fresh)
+        self._file(client, log, hashes, fresh)
+        if fresh:
+            self._keep_tail(client, delta.entries)
         self.known[client] = delta.end
         self.logs.setdefault(client, log)
         self.deleted[client] = delta.removed
-        self._file(client, log, hashes, fresh)
+        if self._spent is not None and client not in self.hashes:
+            self._spent += _vector_row(client, delta.end)
         self.version += 1
         self._changed.pop(client, None)
         self._changed[client] = self.version
@@ -82,13 +89,25 @@ class Chains:
             hashes.extend(fresh)
             if not hashes:
                 del self.hashes[client], live[client]
-                if self._spent is not None:
-                    self._spent += _vector_row(client, self.known[client])
+                self._tails.pop(client, None)
+            return
+        if client in self.known:
+            self._spent = None  # it was spent, and is not any more, or ends elsewhere
+        if fresh:
+            self.hashes[client] = deque(fresh)
+            live[client] = None
+
+    def _keep_tail(self, client: int, entries: tuple[bytes, ...]) -> None:
+        tail = self._tails.setdefault(client, deque(maxlen=TAIL_ENTRIES))
+        if max(map(len, entries)) <= TAIL_ENTRY_BYTES:
+            tail.extend(entries)
         else:
-            if fresh:
-                self.hashes[client] = deque(fresh)
-                live[client] = None
-            self._spent = None  # it was spent, and is not any more, or ends elsewhere; or it is new
+            tail.clear()
+
+    def tail(self, client: int, clock: int) -> tuple[bytes, ...] | None:
+        """The entries of a chain from this clock on, which are all present; None if the library has to be asked."""
+        kept, count = self._tails.get(client, ()), self.known[client] - clock
+        return tuple(islice(kept, len(kept) - count, None)) if len(kept) >= count else None
 
     def front(self, log: str, count: int) -> list[EntryId]:
         """The first `count` present entries of a log: see `Document.front`."""
@@ -119,6 +138,11 @@ class Chains:
         if self._table is None or self._table.version != self.version:
             self._table = Table(self.version, dict(self.known), dict(self.deleted))
         return self._table
+
+    def warm(self) -> None:
+        """Do now what the first comparison and the first difference would have to do."""
+        self.buckets.sums(WIDTH_MIN)
+        self.vector_but({})
 
     def vector_but(self, clocks: dict[int, int]) -> bytes:
         """The state vector as bytes, in no order, with other clocks for some live chains."""

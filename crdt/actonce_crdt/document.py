@@ -219,6 +219,10 @@ class Document:
 
     # Where there are many chains: what differs, without naming them all
 
+    def warm(self) -> None:
+        """Do now what the first comparison would have to do: it is linear in the chains, later ones are not."""
+        self._chains.warm()
+
     def sums(self, width: int) -> tuple[int, ...]:
         """The fingerprints of all chains, in so many buckets: see `buckets`."""
         return self._chains.buckets.sums(width)
@@ -248,7 +252,8 @@ class Document:
 
         `standing.base` is a table of ours. The update is as good as `diff`: since the standing says all that the other
         one held at one moment, a removal never goes out without what it rests on, unless that is there already. It
-        costs what differs, not what there is, but for one look of the library at all chains where entries are missing.
+        costs what differs, not what there is, but for one look of the library at all chains where many entries, or
+        long ones, are missing.
         """
         self._check_sound()
         chains = self._chains
@@ -274,6 +279,10 @@ class Document:
 
     def _entries_from(self, clocks: dict[int, int]) -> dict[int, tuple[bytes, ...]]:
         """Client -> its entries from this clock on, which are all present."""
+        tails = {client: self._chains.tail(client, clock) for client, clock in clocks.items()}
+        kept = {client: entries for client, entries in tails.items() if entries is not None}
+        if len(kept) == len(clocks):
+            return kept
         data: bytes = self._doc.get_update(self._chains.vector_but(clocks))
         return read_entries(data, self._chains.logs, self._own_limits(data))
 

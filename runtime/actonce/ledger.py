@@ -191,6 +191,7 @@ class Ledger:
         for update in updates:
             self.journal_bytes += len(update)
             self._fold(self.document.integrate(update))
+        self.document.warm()
 
     def integrate(self, update: bytes, beside: Sequence[Row] = ()) -> None:
         """Take an update of a peer; what came `beside` it goes to the disk together with it.
