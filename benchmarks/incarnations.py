@@ -41,6 +41,7 @@ MISSED_TASKS = 10
 """Done by `a` while `b` is away."""
 ENTRIES_A_RUN = 4
 TIMEOUT_S = 60.0
+FIGURES = ("handshake_bytes", "sync_ms", "sync_cpu_ms", "start_ms", "rss_mb")
 HEADS = (
     *("process runs", "client ids", "handshake, bytes", "sync, ms", "CPU ms", "start, ms"),
     *("document, bytes", "state vector, bytes", "memory of both, MB"),
@@ -96,7 +97,7 @@ async def measure(runs: int, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="actonce-incarnations-") as place:
         folder = Path(place)
         sizes = json.loads(in_process("--make", str(folder), "--incarnations", str(runs)))
-        found: dict[str, list[float]] = {"handshake_bytes": [], "sync_ms": [], "sync_cpu_ms": [], "start_ms": [], "rss_mb": []}
+        found: dict[str, list[float]] = {figure: [] for figure in FIGURES}
         async with Replica(make_agent(), name="a", data=folder / "a", listen="127.0.0.1:0", new=True) as a:
             await a.settled()
             for number in range(rounds + 1):
@@ -109,7 +110,8 @@ async def measure(runs: int, rounds: int) -> dict[str, Any]:
     # The first start of b has all tasks to read that a did before it, and nothing is warm.
     medians = {figure: statistics.median(values[1:]) for figure, values in found.items()}
     medians["rss_mb"] = found["rss_mb"][0]  # what ended leaves holes behind
-    return {"incarnations": runs, "client_ids": clients, **{key: round(one, 2) for key, one in medians.items()}, **sizes}
+    rounded = {figure: round(value, 2) for figure, value in medians.items()}
+    return {"incarnations": runs, "client_ids": clients, **rounded, **sizes}
 
 
 async def restart(a: Replica, data: Path) -> dict[str, float]:
