@@ -33,7 +33,7 @@ PACKAGES = {
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "garbage", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
-    ("envelopes", "journal", "messages", "overlay_messages", "recovery", "settings", "world"),
+    ("compare_messages", "envelopes", "journal", "messages", "overlay_messages", "recovery", "settings", "world"),
     ("acquaintances", "breaker", "broadcast", "complaints", "limits", "overlay", "reclaim"),
     (
         "agent", "http_sink", "http_stream", "loading", "merging",
@@ -47,7 +47,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("escrow",),
     ("cooling",),
     (
-        "deaths", "front", "gossip", "guards", "lines", "lock_session",
+        "comparing", "deaths", "front", "gossip", "guards", "lines", "lock_session",
         "membership", "routes", "settling", "spread", "suspicion", "texting",
     ),
     ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),

@@ -4,11 +4,12 @@ Nothing here reads a clock, makes a random number, or does I/O: time and ids com
 """
 
 from .cells import Cell, Tally
+from .chains import Entry
 from .compaction import Rewrite, Rules, is_forgotten, rewrite
 from .control import AGENT, ControlState, kind_target, replica_target
 from .cursor import Cursor
 from .cuts import Cut, Floor
-from .document import Change, Document, Entry
+from .document import Change, Document
 from .effect import EffectState, is_settled
 from .entries import (
     ENTRY_BYTES_MAX,

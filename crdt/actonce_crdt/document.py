@@ -3,23 +3,20 @@
 Each log is a root array ``log/<replica>``. Only its replica appends to it; each process run of the replica is a new
 client id with a chain of its own (see `updates`). Entries are opaque bytes here.
 
-The document keeps, in plain Python, what is needed to judge an update without asking the library: for each client
-its log, next clock, removed prefix, and the hashes of its entries. Library and bookkeeping always agree; `entries`
-reads back from the library, so that the agreement can be checked at any time.
+What is needed to judge an update without asking the library is kept beside it, in plain Python (`chains`). Library and
+bookkeeping always agree; `entries` reads back from the library, so that the agreement can be checked at any time.
 
 Positions in an array are never used: which entries a removal means is said by client and clock.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from itertools import islice
 from typing import Any
 
-from msgspec import Struct
 from pycrdt import Doc
 
+from .buckets import Row, Standing, Table
+from .chains import Chains, Entry
 from .entries import ENTRY_BYTES_MAX
 from .errors import DocumentPoisoned, EntryInvalid, EntryTooLarge, UpdateInvalid
 from .fields import name_is_valid
@@ -32,19 +29,9 @@ from .updates import (
     encode_state_vector,
     encode_update,
     parse_update,
+    read_entries,
 )
 from .wire import CLIENT_MAX, CLOCK_MAX
-
-DIGEST_BYTES = 16
-_DIGEST_MODULUS = 1 << 8 * DIGEST_BYTES
-
-
-class Entry(Struct, frozen=True, gc=False):
-    """One entry that is present."""
-
-    id: EntryId
-    log: str
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +74,17 @@ class Document:
         self.limits = limits
         self._doc: Doc[Any] = Doc(client_id=client_id)
         self._poison = ""
-        self._known: dict[int, int] = {}  # client -> next clock
-        self._logs: dict[int, str] = {}  # client -> log name; in order of arrival, which is the order of truncation
-        self._deleted: dict[int, int] = {}  # client -> length of the removed prefix
-        self._hashes: dict[int, deque[int]] = {}  # client -> hashes of its entries present, by clock
-        self._sum = 0
-        self._count = 0
+        self._chains = Chains()
 
     @property
     def next_clock(self) -> int:
         """Clock of the next entry of our own client."""
-        return self._known.get(self.client_id, 0)
+        return self._chains.known.get(self.client_id, 0)
 
     @property
     def entry_count(self) -> int:
         """Number of entries present."""
-        return self._count
+        return self._chains.count
 
     @property
     def digest(self) -> bytes:
@@ -111,19 +93,37 @@ class Document:
         The sum of BLAKE2b-128 hashes modulo 2**128 (Bellare and Micciancio: "A new paradigm for collision-free
         hashing", 1997). It finds accidents; it is not a defence against someone who picks entries so that sums collide.
         """
-        return self._sum.to_bytes(DIGEST_BYTES, "big")
+        return self._chains.digest
 
     def logs(self) -> list[str]:
         """Names of all logs that were ever written to, sorted."""
-        return sorted(set(self._logs.values()))
+        return sorted(self._chains.live)
+
+    @property
+    def client_count(self) -> int:
+        """Number of client ids that ever wrote here."""
+        return len(self._chains.known)
+
+    @property
+    def version(self) -> int:
+        """Grows with every chain that changes."""
+        return self._chains.version
+
+    def clock_of(self, client: int) -> int:
+        """The next clock of a client; 0 for one that is not known."""
+        return self._chains.known.get(client, 0)
 
     def state_vector(self) -> dict[int, int]:
         """Client -> next clock: a copy."""
-        return dict(self._known)
+        return dict(self._chains.known)
+
+    def has_vector(self, vector: Mapping[int, int]) -> bool:
+        """Whether this is the state vector."""
+        return self._chains.known == vector
 
     def encoded_state_vector(self) -> bytes:
         """The state vector as bytes; equal vectors give equal bytes. Says nothing of removals: compare digests too."""
-        return encode_state_vector(self._known)
+        return encode_state_vector(self._chains.known)
 
     def append(self, entries: Sequence[bytes]) -> Change:
         """Append to our own log, all or nothing.
@@ -139,7 +139,7 @@ class Document:
                 raise EntryInvalid("an entry is a byte string that is not empty")
             if len(data) > min(ENTRY_BYTES_MAX, self.limits.entry_bytes_max):
                 raise EntryTooLarge(f"entry of {len(data)} bytes: the limit is {self.limits.entry_bytes_max}")
-        start, removed = self.next_clock, self._deleted.get(self.client_id, 0)
+        start, removed = self.next_clock, self._chains.deleted.get(self.client_id, 0)
         end = start + len(entries)
         if end > CLOCK_MAX:
             raise EntryInvalid("this incarnation has used up its clocks: start a new one")
@@ -154,11 +154,12 @@ class Document:
         that does not decode stays in the document, the same everywhere, and out of the view.
         """
         self._check_sound()
-        parsed = parse_update(update, known=self._known, logs=self._logs, deleted=self._deleted, limits=self.limits)
+        chains = self._chains
+        parsed = parse_update(update, known=chains.known, logs=chains.logs, deleted=chains.deleted, limits=self.limits)
         for delta in parsed.deltas:
             if delta.client == self.client_id and delta.end > delta.start:
                 raise UpdateInvalid(f"entries of our own client {self.client_id} that we did not write")
-        clients = len(self._known) + sum(delta.client not in self._known for delta in parsed.deltas)
+        clients = self.client_count + sum(delta.client not in chains.known for delta in parsed.deltas)
         if clients > self.limits.known_clients_max:
             raise UpdateInvalid(f"{clients} client ids in one document; the limit is {self.limits.known_clients_max}")
         return self._apply(parsed.deltas)
@@ -168,21 +169,15 @@ class Document:
 
         The order of clients differs between replicas; so the front is ours, and `compact` names what it removes.
         """
-        found: list[EntryId] = []
-        for client, name in self._logs.items():
-            if name == log and len(found) < count:
-                start = self._deleted[client]
-                take = min(count - len(found), len(self._hashes[client]))
-                found.extend((client, clock) for clock in range(start, start + take))
-        return found
+        return self._chains.front(log, count)
 
     def count(self, log: str) -> int:
         """Number of entries of a log that are present."""
-        return sum(len(self._hashes[client]) for client, name in self._logs.items() if name == log)
+        return self._chains.count_of(log)
 
     def log_of(self, client: int) -> str | None:
         """The log that a client writes to; None for a client that is not known."""
-        return self._logs.get(client)
+        return self._chains.logs.get(client)
 
     def compact(self, log: str, count: int, entries: Sequence[bytes]) -> Change:
         """Append `entries` to our own log and remove the `front` of a log, in one change.
@@ -203,8 +198,9 @@ class Document:
         for client, clock in front:
             removed[client] = clock + 1
         own = self._append_delta(entries, removed.pop(self.client_id, None))
+        known, deleted = self._chains.known, self._chains.deleted
         others = (
-            Delta(client, log, self._known[client], self._known[client], self._deleted[client], prefix, ())
+            Delta(client, log, known[client], known[client], deleted[client], prefix, ())
             for client, prefix in removed.items()
         )
         return self._apply((own, *others))
@@ -216,20 +212,93 @@ class Document:
         nothing was ever removed. Clients that we do not know are ignored.
         """
         self._check_sound()
-        vector = {client: min(clock, self._known[client]) for client, clock in their.items() if client in self._known}
+        known = self._chains.known
+        vector = {client: min(clock, known[client]) for client, clock in their.items() if client in known}
         data: bytes = self._doc.get_update(encode_state_vector(vector))
         return data
+
+    # Where there are many chains: what differs, without naming them all
+
+    def warm(self) -> None:
+        """Do now what the first comparison would have to do: it is linear in the chains, later ones are not."""
+        self._chains.warm()
+
+    def sums(self, width: int) -> tuple[int, ...]:
+        """The fingerprints of all chains, in so many buckets: see `buckets`."""
+        return self._chains.buckets.sums(width)
+
+    def table(self) -> Table:
+        """The rows of all chains as they are now."""
+        return self._chains.table()
+
+    def rows(self, width: int, buckets: frozenset[int]) -> dict[int, Row]:
+        """The rows of all chains in these buckets."""
+        known, deleted = self._chains.known, self._chains.deleted
+        return {client: (known[client], deleted[client]) for client in self._chains.buckets.clients(width, buckets)}
+
+    def changed_since(self, version: int) -> list[int]:
+        """Clients whose row changed after this version, sorted."""
+        return self._chains.changed_since(version)
+
+    def equal_part(self, standing: Standing) -> dict[int, int]:
+        """Client -> next clock of what another document, which stands like this, holds as our table did: a copy."""
+        found = dict(standing.base.known)
+        for client in self._chains.buckets.clients(standing.width, standing.buckets):
+            found.pop(client, None)
+        return found
+
+    def lacking(self, standing: Standing) -> bytes:
+        """An update with all that a document which stands like this lacks: its removals too, and no others.
+
+        `standing.base` is a table of ours. The update is as good as `diff`: since the standing says all that the other
+        one held at one moment, a removal never goes out without what it rests on, unless that is there already. It
+        costs what differs, not what there is, but for one look of the library at all chains where many entries, or
+        long ones, are missing.
+        """
+        self._check_sound()
+        chains = self._chains
+        clients = {*chains.buckets.clients(standing.width, standing.buckets)}
+        clients.update(chains.changed_since(standing.base.version))
+        wanted: dict[int, int] = {}
+        missing: list[tuple[int, Row]] = []
+        for client in sorted(clients):
+            clock, removed = standing.row(client)
+            end, gone = chains.known[client], chains.deleted[client]
+            if end > clock or gone > removed:
+                missing.append((client, (clock, removed)))
+                if end > max(clock, gone):
+                    wanted[client] = max(clock, gone)
+        entries = self._entries_from(wanted) if wanted else {}
+        return encode_update(tuple(self._delta(client, row, entries) for client, row in missing))
+
+    def _delta(self, client: int, row: Row, entries: Mapping[int, tuple[bytes, ...]]) -> Delta:
+        chains, (clock, removed) = self._chains, row
+        end, gone = chains.known[client], chains.deleted[client]
+        before = 0 if gone > removed else gone  # from its beginning: never a gap, whatever the other one did meanwhile
+        return Delta(client, chains.logs[client], min(clock, end), end, before, gone, entries.get(client, ()))
+
+    def _entries_from(self, clocks: dict[int, int]) -> dict[int, tuple[bytes, ...]]:
+        """Client -> its entries from this clock on, which are all present."""
+        tails = {client: self._chains.tail(client, clock) for client, clock in clocks.items()}
+        kept = {client: entries for client, entries in tails.items() if entries is not None}
+        if len(kept) == len(clocks):
+            return kept
+        data: bytes = self._doc.get_update(self._chains.vector_but(clocks))
+        return read_entries(data, self._chains.logs, self._own_limits(data))
+
+    def _own_limits(self, data: bytes) -> Limits:
+        return Limits(len(data), self.client_count, self.client_count, len(data), self.limits.entry_bytes_max)
 
     def entries(self) -> Iterator[Entry]:
         """All entries present, read back from the library: by log, then client in order of arrival, then clock."""
         self._check_sound()
         data: bytes = self._doc.get_update()
-        limits = Limits(len(data), len(self._known), len(data), self.limits.entry_bytes_max)
+        limits = self._own_limits(data)
         deltas = {
             delta.client: delta for delta in parse_update(data, known={}, logs={}, deleted={}, limits=limits).deltas
         }
         for log in self.logs():
-            for client in [client for client, name in self._logs.items() if name == log]:
+            for client in self._chains.live[log]:
                 delta = deltas[client]
                 for clock, entry in enumerate(delta.entries, delta.first):
                     yield Entry((client, clock), delta.log, entry)
@@ -255,36 +324,6 @@ class Document:
         added: list[Entry] = []
         removed: list[EntryId] = []
         for delta in deltas:
-            self._account(delta, added, removed)
+            self._chains.account(delta, added, removed)
         advanced = sorted(delta.client for delta in deltas if delta.end > delta.start)
         return Change(update, tuple(added), tuple(removed), tuple(advanced))
-
-    def _account(self, delta: Delta, added: list[Entry], removed: list[EntryId]) -> None:
-        client, log = delta.client, delta.log
-        hashes = self._hashes.setdefault(client, deque())
-        gone = min(delta.removed, delta.start) - delta.removed_before  # what came and went in one update was never here
-        if gone > 0:
-            removed.extend((client, clock) for clock in range(delta.removed_before, delta.removed_before + gone))
-            self._sum -= sum(islice(hashes, gone))
-            for _ in range(gone):
-                hashes.popleft()
-            self._count -= gone
-        fresh = _entry_hashes(log, delta.entries)
-        hashes.extend(fresh)
-        added += [Entry((client, clock), log, data) for clock, data in enumerate(delta.entries, delta.first)]
-        self._sum = (self._sum + sum(fresh)) % _DIGEST_MODULUS
-        self._count += len(fresh)
-        self._known[client] = delta.end
-        self._logs.setdefault(client, log)
-        self._deleted[client] = delta.removed
-
-
-def _entry_hashes(log: str, entries: Iterable[bytes]) -> list[int]:
-    # A log name holds no NUL, so that the pair is read in one way only.
-    begun = blake2b(log.encode() + b"\0", digest_size=DIGEST_BYTES)
-    found: list[int] = []
-    for data in entries:
-        hashed = begun.copy()
-        hashed.update(data)
-        found.append(int.from_bytes(hashed.digest(), "big"))
-    return found

@@ -50,10 +50,10 @@ class Limits:
     """What one update may ask of us. Work and memory are linear in its bytes whatever these say."""
 
     update_bytes_max: int = 64 * 1024 * 1024
-    clients_max: int = 65_536
-    known_clients_max: int = 60_000
+    clients_max: int = 300_000
+    known_clients_max: int = 300_000
     """Client ids in the whole document: a state vector of it has to fit into one message."""
-    blocks_max: int = 262_144
+    blocks_max: int = 1_048_576
     entry_bytes_max: int = ENTRY_BYTES_MAX
 
 
@@ -163,6 +163,12 @@ def parse_update(
     if gap:
         raise UpdateGap(gap)
     return ParsedUpdate(tuple(_deltas(data, chains, prefixes, known, logs, deleted)))
+
+
+def read_entries(data: bytes, logs: Mapping[int, str], limits: Limits) -> dict[int, tuple[bytes, ...]]:
+    """Client -> its entries in an update of our own, of which nothing else is looked at: no removals, no clocks."""
+    chains = _read_chains(Cursor(data), logs, limits)
+    return {client: tuple(data for _, run in chain.runs for data in run) for client, chain in chains.items()}
 
 
 def _read_chains(cursor: Cursor, logs: Mapping[int, str], limits: Limits) -> dict[int, _Chain]:

@@ -366,9 +366,9 @@ class Engine:
         self.wake()
 
     def _integrated(self, clients: tuple[int, ...]) -> None:
-        self.membership.integrated(clients, self.ledger.state_vector(), self.world.now())
+        self.membership.integrated(clients, self.ledger.reach, self.world.now())
         if self._guarded:
-            vector = self.ledger.state_vector()
+            vector = {client: self.ledger.clock_of(client) for client in clients}
             self.world.journal.append([], lambda: self.gossip.tell_kept(vector))
 
     def _durable(self, update: bytes) -> None:

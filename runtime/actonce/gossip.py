@@ -1,7 +1,7 @@
 """Links and what flows over them: eager push, acknowledgement, anti-entropy, heartbeats.
 
 Every local update is pushed to every linked peer the moment it is on disk (full mesh). What a push missed - a full
-queue, a link that came up later, a gap - is fetched by state vector: on every new link, whenever a heartbeat shows
+queue, a link that came up later, a gap - is asked for (`comparing`): on every new link, whenever a heartbeat shows
 that a peer has read more than we have for longer than a moment, and when two equal state vectors show different
 digests. Anti-entropy is part of correctness here, not an optimisation: pycrdt must never be given an update that
 starts beyond what it knows, so such a push is refused and asked for again.
@@ -13,14 +13,14 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from itertools import islice
 
+from actonce.compare_messages import Rows, Sums
+from actonce.comparing import Comparing
 from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
 from actonce.lines import Line, frames
 from actonce.membership import Membership
 from actonce.messages import (
-    CLIENTS_MAX,
     Ack,
     Announce,
     Ask,
@@ -93,7 +93,8 @@ class Gossip:
         """Traffic since the start: frames and bytes sent, updates refused, gaps, asks, overflows."""
         self._acks: dict[str, None] = {}
         self._discovered: set[str] = set()
-        self._kept: Mapping[int, int] = {}
+        self._kept: dict[int, int] = {}
+        self.comparing = Comparing(world, settings, ledger, send=self._send, refuse=self._refuse, stated=self._stated)
         self.texting = Texting(world, settings, ledger, texts, self._is_live, self._refuse)
         self.mutes: Callable[[Member], bool] = lambda member: False
         """Whose heartbeats must not be answered for the moment: see `Voting.mutes`."""
@@ -140,6 +141,9 @@ class Gossip:
     def _is_live(self, line: Line) -> bool:
         return self.lines.get(line.name) is line
 
+    def _send(self, line: Line, message: Message) -> bool:
+        return self._is_live(line) and line.send(message)
+
     def link_down(self, link: Link, end: End) -> None:
         """A link ended. Only reading it to its end says anything about the peer's life."""
         name = link.peer.name
@@ -181,7 +185,8 @@ class Gossip:
             case Heartbeat():
                 peer = membership.hear(name)
                 first, answered = peer.their_sent == -math.inf, peer.echoed
-                membership.heartbeat(name, message, self._ledger.state_vector(), now)
+                peer.unsaid = self.comparing.heard(line, message.basis)
+                membership.heartbeat(name, message, self._ledger.reach, now)
                 if peer.echoed > answered:
                     line.unanswered = 0
                 if first:
@@ -207,7 +212,7 @@ class Gossip:
                 self.texting.digest(line, digest)
             case Ack(clock):
                 peer = membership.hear(name)
-                peer.has_read({self._about.client: clock}, self._ledger.state_vector(), now)
+                peer.has_read({self._about.client: clock}, self._ledger.reach, now)
                 self._on_contact()
             case Kept(clock):
                 peer = membership.hear(name)
@@ -216,6 +221,9 @@ class Gossip:
             case Ask(state_vector):
                 membership.hear(name)
                 self._answer(line, state_vector)
+            case Sums() | Rows():
+                membership.hear(name)
+                self.comparing.take(line, message)
             case Bye():
                 membership.died(membership.hear(name).member, "it said goodbye")
                 self._on_contact()
@@ -241,7 +249,13 @@ class Gossip:
         if now - line.asked_at >= self._settings.ask_again_s:
             line.asked_at = now
             self.counts["asks"] += 1
-            line.send(Ask(self._ledger.document.encoded_state_vector()))
+            self.comparing.ask(line)
+
+    def _stated(self, line: Line, equal: dict[int, int], rest: Mapping[int, int]) -> None:
+        peer = self._membership.hear(line.name)
+        peer.unsaid = self.comparing.owes(line)
+        peer.stated(equal, rest, self._ledger.reach, self._world.now())
+        self._on_contact()
 
     def _integrate(self, name: str, line: Line, update: bytes, text: bytes = b"") -> None:
         try:
@@ -268,17 +282,16 @@ class Gossip:
 
     def _send_acks(self) -> None:
         acks, self._acks = self._acks, {}
-        vector = self._ledger.document.state_vector()
         for name in acks:
             line = self.lines.get(name)
             if line is not None:
-                line.send(Ack(vector.get(line.about.client, 0)))
+                line.send(Ack(self._ledger.document.clock_of(line.about.client)))
 
     def tell_kept(self, vector: Mapping[int, int]) -> None:
-        """These clocks are on our disk: every replica is told of its own, once on each link."""
-        self._kept = vector
+        """These clocks are on our disk, too: every replica is told of its own, once on each link."""
+        self._kept.update(vector)
         for line in list(self.lines.values()):
-            clock = vector.get(line.about.client, 0)
+            clock = self._kept.get(line.about.client, 0)
             if clock > line.kept and line.send(Kept(clock)):
                 line.kept = clock
 
@@ -290,18 +303,14 @@ class Gossip:
             return
         if line.backlog:
             return  # the answer to an earlier question is still on its way
-        self._ledger.difference(theirs, lambda difference: self._send_difference(line, difference))
-
-    def _send_difference(self, line: Line, difference: bytes) -> None:
-        if self._is_live(line):
-            line.send(Push(difference))
+        self._ledger.difference(theirs, lambda difference: self._send(line, Push(difference)))
 
     # Heartbeats and views
 
     def beat(self) -> None:
         """A heartbeat to every linked peer, and a look at who lags."""
         self._look_for_ways()
-        self.tell_kept(self._kept)
+        self.tell_kept({})
         for name, line in list(self.lines.items()):
             line.unanswered += 1
             peer, now = self._membership.peers[name], self._world.now()
@@ -327,7 +336,7 @@ class Gossip:
         """Equal state vectors with different digests: some deletion, or worse, is missing on one side."""
         peer = self._membership.peers[name]
         document = self._ledger.document
-        return bool(peer.digest) and peer.digest != document.digest and peer.read == document.state_vector()
+        return bool(peer.digest) and peer.digest != document.digest and document.has_vector(peer.read)
 
     def announce(self) -> None:
         """Our view changed (and is on disk): tell everybody, with a heartbeat that makes it count."""
@@ -358,10 +367,7 @@ class Gossip:
         )
 
     def _send_heartbeat(self, line: Line) -> None:
-        vector = self._ledger.state_vector()
-        news = {client: clock for client, clock in vector.items() if line.told.get(client) != clock}
-        if len(news) > CLIENTS_MAX:  # the rest in the next one
-            news = dict(islice(news.items(), CLIENTS_MAX))
+        news, basis = self.comparing.news(line)
         peer = self._membership.peers[line.link.peer.name]
         beat = Heartbeat(
             self._world.now(),
@@ -373,9 +379,10 @@ class Gossip:
             self._free(),
             tuple(sorted(name for name, peer in self._membership.peers.items() if peer.refuses)),
             max(0.0, self._world.wall()),
+            basis,
         )
         if line.send(beat):
-            line.told.update(news)
+            self.comparing.told(line, news)
 
     def _discover(self, addresses: tuple[str, ...]) -> None:
         for address in addresses:

@@ -10,13 +10,15 @@ strength of it until then; `when_durable` is the way to wait.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from actonce import garbage
 from actonce.errors import ActonceError
 from actonce.journal import Row
 from actonce.world import World
 from actonce_crdt import (
+    EMPTY_UPDATE,
     Change,
     Cut,
     Document,
@@ -31,6 +33,7 @@ from actonce_crdt import (
     encode,
     rewrite,
 )
+from actonce_crdt.buckets import Standing
 
 _NO_STATE = TaskState()
 
@@ -59,6 +62,7 @@ class Ledger:
         self._on_changed, self._on_integrated, self._on_durable = on_changed, on_integrated, on_durable
         self.name = name
         self.document = Document(name, client_id)
+        self.reach = Reach(self)
         self.state = State()
         self.clock = HybridClock()
         self.next_clock = 0
@@ -123,11 +127,20 @@ class Ledger:
         else:
             self._waiting.append((self.next_clock, call))
 
-    def difference(self, theirs: Mapping[int, int], reply: Callable[[bytes], None]) -> None:
+    def difference(self, theirs: Mapping[int, int], reply: Callable[[bytes], object]) -> None:
         """Reply what a replica with this state vector lacks, if anything, once what it holds of ours is on disk."""
-        update = self.document.diff(theirs)
-        if len(update) > 2:
-            self.when_durable(lambda: reply(update))
+        self._reply(self.document.diff(theirs), reply)
+
+    def lacking(self, standing: Standing, reply: Callable[[bytes], object]) -> None:
+        """As `difference`, for a replica of which all is known, removals too."""
+        self._reply(self.document.lacking(standing), reply)
+
+    def _reply(self, update: bytes, reply: Callable[[bytes], object]) -> None:
+        def go() -> None:
+            reply(update)
+
+        if update != EMPTY_UPDATE:
+            self.when_durable(go)
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
@@ -181,6 +194,7 @@ class Ledger:
             for update in updates:
                 self.journal_bytes += len(update)
                 self._fold(self.document.integrate(update))
+        self.document.warm()
 
     def integrate(self, update: bytes, beside: Sequence[Row] = ()) -> None:
         """Take an update of a peer; what came `beside` it goes to the disk together with it.
@@ -236,13 +250,38 @@ class Ledger:
         return list(keys)
 
     def state_vector(self) -> dict[int, int]:
-        """What we have integrated, as others may know it: of our own entries only those on disk."""
+        """What we have integrated, as others may know it: of our own entries only those on disk. A copy."""
         vector = dict(self.document.state_vector())
         if self.durable_clock:
             vector[self.client_id] = self.durable_clock
         else:
             vector.pop(self.client_id, None)
         return vector
+
+    def clock_of(self, client: int) -> int:
+        """The same for one client."""
+        return self.durable_clock if client == self.client_id else self.document.clock_of(client)
+
+
+class Reach(Mapping[int, int]):
+    """`Ledger.state_vector` without a copy: what it says is what is so when it is asked."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __getitem__(self, client: int) -> int:
+        if clock := self._ledger.clock_of(client):
+            return clock
+        raise KeyError(client)
+
+    def get(self, client: int, default: Any = None) -> Any:
+        return self._ledger.clock_of(client) or default
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ledger.state_vector())
+
+    def __len__(self) -> int:
+        return len(self._ledger.state_vector())
 
 
 def _nothing() -> None:

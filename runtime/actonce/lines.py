@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from actonce.compare_messages import Rows
 from actonce.errors import MessageInvalid
 from actonce.messages import Chunk, Edit, Message, Push, decode, encode
 from actonce.peers import About
@@ -22,8 +23,8 @@ MESSAGE_BYTES_MAX = 256 * 1024 * 1024
 DRAIN_AGAIN_S = 0.02
 """Between two looks whether a link has room for more of a large message."""
 
-PUSH_HEADS = (encode(Push(b""))[:2], encode(Edit(b"", b""))[:2])
-"""How every push begins: anything else of that size could unpack into far more memory than it has bytes."""
+LARGE_HEADS = tuple(encode(one)[:2] for one in (Push(b""), Edit(b"", b""), Rows(1, 1, b"", False)))
+"""How large messages begin: anything else of that size could unpack into far more memory than it has bytes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,8 +37,6 @@ class Line:
     counts: Counter[str]
     """Of all lines together: frames and bytes sent, overflows."""
     is_live: Callable[[Line], bool]
-    told: dict[int, int] = field(default_factory=dict)
-    """Our state vector as the peer knows it from our heartbeats on this link."""
     unanswered: int = 0
     """Heartbeats that we sent since the newest one that was answered."""
     asked_at: float = -math.inf
@@ -105,8 +104,8 @@ class Line:
         whole = self._assemble(message)
         if whole is None:
             return None
-        if not whole.startswith(PUSH_HEADS):
-            raise MessageInvalid("only a push may come in chunks")
+        if not whole.startswith(LARGE_HEADS):
+            raise MessageInvalid("only a push, or rows, may come in chunks")
         return decode(whole)
 
     def _assemble(self, chunk: Chunk) -> bytes | None:

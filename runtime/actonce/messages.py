@@ -1,4 +1,4 @@
-"""What replicas say to each other: twelve messages, each a msgpack array `[tag, ...]`, one to a frame.
+"""What replicas say to each other: messages, each a msgpack array `[tag, ...]`, one to a frame.
 
 A frame comes from someone who knows the agent's secret, which is not to say from a correct replica: `decode` checks
 every type and size and raises `MessageInvalid`. Document bytes inside `Push` are checked by `actonce_crdt`.
@@ -12,7 +12,8 @@ from typing import Any
 
 import msgpack
 
-from actonce import overlay_messages
+from actonce import compare_messages, overlay_messages
+from actonce.compare_messages import CompareMessage, Rows, Sums
 from actonce.errors import ConfigError, MessageInvalid
 from actonce.overlay_messages import OverlayMessage
 from actonce.ownership import Member, View
@@ -60,6 +61,8 @@ class Heartbeat:
     """Names of replicas whose link was read to its end and whose address refuses: rule "certain death"."""
     wall_s: float = 0.0
     """What the sender's wall clock says, in unix seconds; 0 for nothing. For schedules only."""
+    basis: int = 0
+    """The statement of the sender on this link that `read` adds to (see `comparing`); 0: the heartbeats say it all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Anti-entropy: send me what this encoded state vector lacks."""
+    """Anti-entropy: send me what this encoded state vector lacks. Of a replica with few chains: see `comparing`."""
 
     state_vector: bytes
 
@@ -150,15 +153,29 @@ class TextDigest:
 
 
 Message = (
-    Heartbeat | Announce | Push | Ack | Ask | Chunk | Bye | Kept | Want | Edit | TextAsk | TextDigest | OverlayMessage
+    Heartbeat
+    | Announce
+    | Push
+    | Ack
+    | Ask
+    | Chunk
+    | Bye
+    | Kept
+    | Want
+    | Edit
+    | TextAsk
+    | TextDigest
+    | CompareMessage
+    | OverlayMessage
 )
 
 
 def encode(message: Message) -> bytes:
     """One frame. The caller splits it when it exceeds the transport's frame limit."""
     match message:
-        case Heartbeat(sent, echo, view, digest, read, heard, free, refused, wall_s):
+        case Heartbeat(sent, echo, view, digest, read, heard, free, refused, wall_s, basis):
             body: list[Any] = [1, sent, echo, view, digest, dict(read), heard, free, list(refused), wall_s]
+            body += [basis] if basis else []
         case Announce(view, settled, leaving, vouches, accused, addresses):
             rows = [_members(view.members), _members(view.lingering), _members(accused)]
             body = [2, view.number, *rows, settled, leaving, vouches, list(addresses)]
@@ -182,6 +199,8 @@ def encode(message: Message) -> bytes:
             body = [33, state_vector]
         case TextDigest(digest):
             body = [34, digest]
+        case Sums() | Rows():
+            body = compare_messages.body_of(message)
         case _:
             body = overlay_messages.body_of(message)
     packed: bytes = msgpack.packb(body)
@@ -199,13 +218,13 @@ def decode(frame: bytes) -> Message:
         match body:
             case [
                 1, float(sent), float(echo), int(view), bytes(digest), dict(read), int(heard), int(free), list(refused),
-                float(wall_s),
-            ]:  # fmt: skip
-                _check(0 <= wall_s <= WALL_S_MAX)
+                float(wall_s), *rest,
+            ] if len(rest) <= 1:  # fmt: skip
+                _check(0 <= wall_s <= WALL_S_MAX and all(_is_count(basis) and basis for basis in rest))
                 _check(len(digest) == 16 and len(read) <= CLIENTS_MAX and len(refused) <= MEMBERS_MAX)
                 _check(all(_is_count(client) and _is_count(clock) for client, clock in read.items()))
                 _check(all(isinstance(name, str) for name in refused))
-                return Heartbeat(sent, echo, view, digest, read, heard, free, tuple(refused), wall_s)
+                return Heartbeat(sent, echo, view, digest, read, heard, free, tuple(refused), wall_s, *rest)
             case [
                 2, int(number), list(members), list(lingering), list(accused),
                 bool(settled), bool(leaving), bool(vouches), list(addresses),
@@ -237,7 +256,7 @@ def decode(frame: bytes) -> Message:
             case [34, bytes(digest)]:
                 _check(len(digest) == 16)
                 return TextDigest(digest)
-            case list() if (said := overlay_messages.read(body)) is not None:
+            case list() if (said := compare_messages.read(body) or overlay_messages.read(body)) is not None:
                 return said
     except (ValueError, TypeError, ConfigError) as error:  # of msgpack; of unhashable map keys; of traits
         raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None

@@ -94,7 +94,7 @@ class Have:
 
 @dataclass(frozen=True, slots=True)
 class Graft:
-    """Send me what this encoded state vector lacks, and all that is new from now on."""
+    """Send me what this encoded state vector lacks, and all that is new from now on. Empty: only the latter."""
 
     state_vector: bytes
 

@@ -12,10 +12,14 @@ from dataclasses import astuple, dataclass, field
 import msgpack
 
 from actonce.errors import ConfigError, MessageInvalid
-from actonce.messages import CLIENTS_MAX, Announce, Heartbeat
+from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View
 from actonce.placement import NO_TRAITS, Traits
 from actonce.world import ProcessId
+from actonce_crdt.updates import DEFAULT_LIMITS
+
+READ_MAX = DEFAULT_LIMITS.known_clients_max
+"""Client ids that a peer may say it has read: no document has more."""
 
 CONTACT_WINDOW_S_MAX = 3600.0
 """A peer with a longer one could never be given up."""
@@ -130,6 +134,8 @@ class Peer:
     behind: set[int] = field(default_factory=set)
     """Client ids of which it has read more than we have."""
     behind_since: float = math.inf
+    unsaid: bool = False
+    """It owes us a statement of what it has read on this link (see `comparing`): we may be behind, and not know it."""
     digest: bytes = b""
     kept: int = 0
     """Our entries below this clock are on its disk."""
@@ -176,12 +182,20 @@ class Peer:
         """It has integrated these clocks. Its digest from before says nothing any more."""
         self.digest = b""
         for client, clock in clocks.items():
-            if client not in self.read and len(self.read) >= CLIENTS_MAX:
+            if client not in self.read and len(self.read) >= READ_MAX:
                 continue  # no mesh has so many: a faulty peer must not fill our memory
             self.read[client] = max(clock, self.read.get(client, 0))
             if clock > mine.get(client, 0):
                 self.behind.add(client)
         self._flush(now)
+
+    def stated(self, equal: dict[int, int], rest: Mapping[int, int], mine: Mapping[int, int], now: float) -> None:
+        """All that it has read: `equal`, which we had already (and which is ours to keep), and the `rest`."""
+        if self.read:
+            self.read.update({client: clock for client, clock in equal.items() if clock > self.read.get(client, 0)})
+        else:
+            self.read = equal
+        self.has_read(rest, mine, now)
 
     def caught_up(self, clients: Iterable[int], mine: Mapping[int, int], now: float) -> None:
         """We have integrated more of these clients."""
@@ -192,7 +206,7 @@ class Peer:
             self._flush(now)
 
     def _flush(self, now: float) -> None:
-        if self.behind:
+        if self.behind or self.unsaid:
             self.behind_since = min(self.behind_since, now)
         else:
             self.behind_since = math.inf
@@ -204,7 +218,7 @@ class Peer:
         self.round_trips = 0
         self.their_sent = -math.inf
         self.behind.clear()
-        self.behind_since = math.inf
+        self.behind_since, self.unsaid = math.inf, False
 
     def after(self, other: Peer | None) -> Peer:
         """We met `other` of its name before it. An undamaged journal remembers what that one had on disk."""

@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from actonce.broadcast import Act, Broadcast
+from actonce.compare_messages import Rows, Sums
+from actonce.comparing import Comparing
 from actonce.errors import ActonceError, MessageInvalid, NotAMember, ReplicaFailed
 from actonce.gossip import Gossip
 from actonce.ledger import Ledger
@@ -68,6 +70,7 @@ class Spread:
         self.views = Overlay(Contact(self.me.name, about.address, not self.follow), self._pulse_s, world.rng.random)
         self.tree = Broadcast(root=not self.follow)
         self.texting = Texting(world, settings, ledger, gossip.texting.texts, self._is_live, self._refuse)
+        self.comparing = Comparing(world, settings, ledger, send=self._send_on, refuse=self._refuse, stated=None)
         self._beats_at = world.now()
         self._source: str | None = None
         """Whose update is just being taken in."""
@@ -156,14 +159,17 @@ class Spread:
             case TextDigest(digest):
                 self.texting.digest(line, digest)
             case Have(clocks):
-                self.tree.have(name, clocks, now, self._ledger.state_vector())
+                self.tree.have(name, clocks, now, self._ledger.reach)
             case Graft(state_vector):
                 self.tree.graft(name)
-                self._answer(line, state_vector)
+                if state_vector:
+                    self._answer(line, state_vector)
             case Prune():
                 self._act(self.tree.prune(name, now, self._ledger.state_vector()))
             case Ask(state_vector):
                 self._answer(line, state_vector)
+            case Sums() | Rows():
+                self.comparing.take(line, message)
             case Pulse(digest):
                 self._do(self.views.take(name, message, now))
                 self._act(self.tree.pulse(name, digest, self._ledger.document.digest, now))
@@ -179,7 +185,7 @@ class Spread:
         if not self.lines:
             return
         parts = frames(Push(update))
-        for name in self.tree.grew(clients, self._ledger.state_vector(), self._source):
+        for name in self.tree.grew(clients, self._ledger.reach, self._source):
             self.counts["sent Push"] += 1
             self.lines[name].send_frames(parts)
 
@@ -220,11 +226,7 @@ class Spread:
             return
         if line.backlog:
             return  # the answer to an earlier question is still on its way
-        self._ledger.difference(theirs, lambda difference: self._send_difference(line, difference))
-
-    def _send_difference(self, line: Line, difference: bytes) -> None:
-        if self._is_live(line):
-            self._send(line.name, Push(difference))
+        self._ledger.difference(theirs, lambda difference: self._send_on(line, Push(difference)))
 
     # Time
 
@@ -236,7 +238,7 @@ class Spread:
             self._beat(now)
         if self.tree.sides:
             busy = any(line.receiving for line in self.lines.values())
-            acts, said = self.tree.tick(now, self._ledger.state_vector(), busy=busy)
+            acts, said = self.tree.tick(now, self._ledger.reach, busy=busy)
             self._act(acts)
             for name, clocks in said.items():
                 self._send(name, Have(clocks))
@@ -305,15 +307,28 @@ class Spread:
                 case Act.PRUNE:
                     self._send(name, Prune())
                 case Act.ASK:
-                    self._send(name, Ask(self._ledger.document.encoded_state_vector()))
+                    self._ask(name)
                 case Act.GRAFT:
-                    self._send(name, Graft(self._ledger.document.encoded_state_vector()))
+                    many = self.comparing.many
+                    self._send(name, Graft(b"" if many else self._ledger.document.encoded_state_vector()))
+                    if many:
+                        self._ask(name)
+
+    def _ask(self, name: str) -> None:
+        line = self.lines.get(name)
+        if line is not None:
+            self.comparing.ask(line)
 
     def _send(self, name: str, message: Message) -> None:
         line = self.lines.get(name)
         if line is not None:
-            self.counts[f"sent {type(message).__name__}"] += 1
-            line.send(message)
+            self._send_on(line, message)
+
+    def _send_on(self, line: Line, message: Message) -> bool:
+        if not self._is_live(line):
+            return False
+        self.counts[f"sent {type(message).__name__}"] += 1
+        return line.send(message)
 
     def _is_live(self, line: Line) -> bool:
         return self.lines.get(line.name) is line

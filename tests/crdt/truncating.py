@@ -10,7 +10,7 @@ def truncate(document: Document, log: str, count: int) -> Change:
         raise ValueError(f"cannot remove {count} entries of log {log!r}: it has {len(front)}")
     prefixes = {client: clock + 1 for client, clock in front}
     document._check_sound()
-    known, deleted = document.state_vector(), document._deleted
+    known, deleted = document.state_vector(), document._chains.deleted
     deltas = (
         Delta(client, log, known[client], known[client], deleted[client], prefix, ())
         for client, prefix in prefixes.items()
