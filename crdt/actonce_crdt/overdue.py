@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from . import horizon, task
 from .cuts import Floor
-from .entries import Done, Record, Reopen, Task, TaskRecord, encode
+from .entries import Record, Reopen, Task, TaskRecord, encode
 from .shelves import EntryId, Shelf
 from .task import TaskState
 
@@ -35,11 +35,19 @@ class TaskShelf(Shelf[TaskState]):
         self._flipped: dict[str, None] = {}  # tasks that became late, or are not any more, because of a floor
 
     def add(self, entry_id: EntryId, record: Record) -> None:
-        if self.floors and (isinstance(record, Task | Reopen | Done) or record.key in self._late):
+        if self.floors and self._may_be_late(record):
             self.entries.setdefault(record.key, {})[entry_id] = record
             self.fold(record.key)
         else:
             super().add(entry_id, record)
+
+    def _may_be_late(self, record: Record) -> bool:
+        """Whether with this entry the state of its task may be another than the join of what is known with it. While
+        nothing that was asked for is late, only what asks anew can make it so."""
+        key = record.key
+        if key in self._late or key in self._below or isinstance(record, Reopen):
+            return True
+        return isinstance(record, Task) and not horizon.passes(key, record.stamp, 0, self.floors)
 
     def fold(self, key: str) -> None:
         """Join the entries of a task anew. Of one without an outcome, what is late does not count."""

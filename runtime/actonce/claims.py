@@ -98,7 +98,7 @@ class Claims:
             known.pop(task, None)
         self._waited.discard(task)
         self._poison.over(task)
-        self._ready.discard(task)
+        self._ready.over(task)
         self._executor.revoke(task)
 
     def _look(self, task: str, state: TaskState) -> None:
@@ -118,7 +118,7 @@ class Claims:
             self._given_up.pop(task, None)
             self._waited.discard(task)
             self._poison.over(task)
-            self._ready.discard(task)
+            self._ready.over(task)
             self._ready.ended(task)
         elif state.task is not None:
             self.open[task] = None
