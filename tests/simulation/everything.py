@@ -44,6 +44,7 @@ WORK = tuple(
 MIX = replace(Mix().without("Skew", "DiskFull"), down_s=(0.0, 22.0), pause_s=(0.05, 12.0), partition_s=(0.05, 14.0))
 """Replicas stay away, or alone, for longer than what they know is remembered by the others."""
 SCENARIO = Scenario(seconds=SECONDS, tasks=50, settings=SETTINGS, work=WORK, mix=MIX)
+SHORT = replace(SCENARIO, seconds=10.0, tasks=20)
 OLD_S = RETENTION_S + 3 * FORGET_AFTER_S
 """An outcome that is older should be forgotten: floors and passes come in steps."""
 PASS_MIN = 32
@@ -89,7 +90,7 @@ class Everything(Forgetful):
     @property
     def items(self) -> int:
         """So many there were at the outside so far."""
-        return int(min(self.cluster.loop.time(), SECONDS) * 2)
+        return int(min(self.cluster.loop.time(), self.scenario.seconds) * 2)
 
     # The agent
 
@@ -198,8 +199,8 @@ class Everything(Forgetful):
 
     def slots_wrong(self, cluster: Cluster) -> Iterator[str]:
         """Each slot of the schedule had its effect."""
-        shown, first = self._shown(), int(EPOCH_S) + 10
-        for slot in range(first - first % SLOT_S, int(EPOCH_S + SECONDS), SLOT_S):
+        shown, first = self._shown(), int(EPOCH_S) + 6
+        for slot in range(first - first % SLOT_S, int(EPOCH_S + self.scenario.seconds), SLOT_S):
             task = f"cron:tick:{slot_text(slot)}"
             if task not in shown:
                 yield f"{task}: was lost"

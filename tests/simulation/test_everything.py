@@ -16,7 +16,7 @@ import actonce_crdt.compaction
 from actonce.sim import run as sim_run
 from actonce_crdt import Cursor, Gift, Record, Rules, State, Tally, is_forgotten
 
-from .everything import run_everything
+from .everything import SCENARIO, SHORT, run_everything
 
 SEEDS = int(os.environ.get("ACTONCE_FORGETTING_SEEDS", "1"))
 RARE = ("late submits", "late writes: Cell", "late writes: Tally", "late", "passes", "forgotten")
@@ -26,11 +26,11 @@ Patch = pytest.MonkeyPatch
 def test_what_lives_is_as_if_nothing_had_ever_been_forgotten() -> None:
     rare: Counter[str] = Counter()
     for seed in range(1, SEEDS + 1):
-        found = run_everything(seed)
+        found = run_everything(seed, SCENARIO if SEEDS > 1 else SHORT)
         assert not found.violations, (seed, found.violations[:5])
         rare += found.sometimes
-    assert rare["forgotten"] > 50 * SEEDS
-    assert rare["passes"] > 10 * SEEDS
+    assert rare["forgotten"] > 20 * SEEDS
+    assert rare["passes"] > 5 * SEEDS
     if SEEDS >= 20:
         assert [name for name in RARE if not rare[name]] == []
 
@@ -60,5 +60,5 @@ def forgets(*kinds: type[Record]) -> Callable[[Patch], None]:
 def test_a_planted_fault_is_found(fault: Callable[[Patch], None], seeds: int, says: str, monkeypatch: Patch) -> None:
     fault(monkeypatch)
     monkeypatch.setattr(sim_run, "LIVENESS_S", 5.0)
-    found = [text for seed in range(1, seeds + 1) for text in run_everything(seed).violations]
+    found = [text for seed in range(1, seeds + 1) for text in run_everything(seed, SHORT).violations]
     assert any(says in text for text in found), found[:5]
