@@ -21,8 +21,9 @@ README = Path(__file__).with_name("README.md")
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Only this; may be given several times.")
 @click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True, help="Of what is repeated.")
 @click.option("--rivals", metavar="KEY,KEY", help=f"Only these: {', '.join(rival.key for rival in RIVALS)}.")
+@click.option("--tasks", type=click.IntRange(120), metavar="N", help="Of growth: a million take an hour of one quiet core.")
 @click.option("--print", "only_print", is_flag=True, help="Print the tables; leave the README as it is.")
-def main(only: tuple[str, ...], runs: int, rivals: str | None, only_print: bool) -> None:
+def main(only: tuple[str, ...], runs: int, rivals: str | None, tasks: int | None, only_print: bool) -> None:
     """Measure everything on this machine, about ten minutes, and write the tables of benchmarks/README.md.
 
     A rival that is not installed is named in its row: pip install 'actonce[rivals]'; apt-get install redis-server
@@ -34,7 +35,8 @@ def main(only: tuple[str, ...], runs: int, rivals: str | None, only_print: bool)
         raise click.UsageError(f"there is no rival {unknown[0]!r}")
     began = time.monotonic()
     chosen = [rival for rival in RIVALS if rival.key in keys]
-    options = Options(runs, README.parent, lambda sentence: _say(began, sentence), chosen)
+    growth = () if tasks is None else ("--tasks", str(tasks))
+    options = Options(runs, README.parent, lambda sentence: _say(began, sentence), chosen, growth)
     for name, part in PARTS.items():
         if only and name not in only:
             continue

@@ -13,7 +13,6 @@ from typing import Any
 
 import anyio
 
-from actonce.cli.bench import bench
 from benchmarks.rivals.catalog import OURS, RIVALS, Rival
 from benchmarks.rivals.measure import measure_speed, measure_takeover
 from benchmarks.rivals.servers import Missing
@@ -24,7 +23,8 @@ FLOOD_S, TRICKLE_TASKS, TRICKLE_RATE = 2.0, 100, 50.0
 TAKEOVER_LIMIT_S = 65.0
 AT_ONCE = 6
 """Takeovers that are waited for at once: they take seconds, and hardly any CPU."""
-PLOT = "convergence.png"
+PLOT, GROWTH_PLOT = "convergence.png", "growth.png"
+GROWTH_ROWS = 10
 
 Say = Callable[[str], None]
 
@@ -38,6 +38,8 @@ class Options:
     """Where pictures go."""
     say: Say
     rivals: Sequence[Rival] = RIVALS
+    growth: Sequence[str] = ()
+    """Further options of `actonce bench growth`."""
 
 
 class NotMeasured(Exception):
@@ -144,13 +146,7 @@ def convergence(options: Options) -> list[str]:
     """`actonce bench convergence`: simulated, large, real."""
     where = conditions(1)
     sweep = ["convergence", "--replicas", "2,3,5,10", "--partition", "4s", "--seeds", "3"]
-    plot, picture = list[str](), list[str]()
-    try:
-        import matplotlib  # noqa: F401
-
-        plot, picture = ["--plot", str(options.folder / PLOT)], ["", f"![time to heal, and traffic]({PLOT})"]
-    except ImportError:
-        options.say("no picture: matplotlib is not installed: pip install 'actonce[bench]'")
+    plot, picture = _picture(options, PLOT, "time to heal, and traffic")
     shapes = [
         (sweep, _actonce(options, *sweep, *plot)["sweep"]),
         *(
@@ -182,13 +178,37 @@ def _counts(row: Mapping[str, Any]) -> str:
 
 
 def growth(options: Options) -> list[str]:
-    """`actonce bench growth`, where there is one."""
-    if "growth" not in bench.commands:
-        raise NotMeasured("this version has no `actonce bench growth`")
-    where, found = conditions(1), _actonce(options, "growth")
-    heads = list(found["rows"][0])
-    rows = [[f"{value:,}" for value in row.values()] for row in found["rows"]]
-    return [_repeat("actonce bench growth", where), "", *table([name.replace("_", " ") for name in heads], rows)]
+    """`actonce bench growth`: the unchanged engine in virtual time, beside one key for each task."""
+    where, command = conditions(1), ["growth", *options.growth]
+    plot, picture = _picture(options, GROWTH_PLOT, "document, journal and memory by tasks done")
+    found = _actonce(options, *command, *plot)
+    heads = (
+        *("tasks done", "document, KB", "journal, KB", "tasks remembered", "memory of three replicas, MB"),
+        *("one key a task: document, KB", "its memory, three documents, MB"),
+    )
+    units = (
+        *(("tasks", 1), ("document_bytes", 1e3), ("journal_bytes", 1e3), ("remembered", 1), ("rss_bytes", 1e6)),
+        *(("naive_bytes", 1e3), ("naive_rss_bytes", 1e6)),
+    )
+    shown = found["rows"][:: -max(1, len(found["rows"]) // GROWTH_ROWS)][::-1]
+    rows = [[f"{row[name] / unit:,.{int(unit == 1e6)}f}" for name, unit in units] for row in shown]
+    slopes = (
+        f"Memory over the second half: {found['rss_slope_bytes_per_task']:,.2f} bytes a task (two standard errors: "
+        f"{found['rss_noise_bytes_per_task']:,.2f}), one key a task {found['naive_rss_slope_bytes_per_task']:,.2f}. "
+        f"CPU a task, all three: {found['cpu_ms_per_task'][0]:.2f} ms in the first half, "
+        f"{found['cpu_ms_per_task'][1]:.2f} ms in the second."
+    )
+    return [_repeat(f"actonce bench {' '.join(command)}", where), "", *table(heads, rows), "", slopes, *picture]
+
+
+def _picture(options: Options, name: str, what: str) -> tuple[list[str], list[str]]:
+    """The option that draws a picture, and the line that shows it; nothing without matplotlib."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        options.say("no picture: matplotlib is not installed: pip install 'actonce[bench]'")
+        return [], []
+    return ["--plot", str(options.folder / name)], ["", f"![{what}]({name})"]
 
 
 def quota(options: Options) -> list[str]:

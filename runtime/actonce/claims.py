@@ -101,7 +101,7 @@ class Claims:
         self._looked.drop(task)
         self._waited.discard(task)
         self._poison.over(task)
-        self._ready.discard(task)
+        self._ready.over(task)
         self._executor.revoke(task)
 
     def _look(self, task: str, state: TaskState) -> None:
@@ -123,7 +123,7 @@ class Claims:
             self._given_up.pop(task, None)
             self._waited.discard(task)
             self._poison.over(task)
-            self._ready.discard(task)
+            self._ready.over(task)
             self._ready.ended(task)
         elif state.task is not None:
             self.open[task] = None

@@ -29,6 +29,9 @@ from actonce.ownership import Member
 from actonce.running import Gate, Run
 from actonce_crdt import Doubt, EffectState, Intent, Receipt
 
+SWEEP_MIN = 256
+"""Notes about effects that are never looked through: fewer do not matter."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
@@ -94,6 +97,8 @@ class Outbox:
         """(effect, epoch) -> clock of our copy of somebody else's intent."""
         self._words: dict[tuple[str, int], str | None] = {}
         """(effect, epoch) -> how the doubt ends that we send again, on a word, once the sink has done it."""
+        self._swept = 0
+        """How many notes there were left when they were last looked through."""
 
     def prepare(self, run: Run, key: str, sink: str, body: bytes, reply: Callable[[Plan], None]) -> None:
         """What to do about this effect; `reply` comes when it may be done."""
@@ -183,8 +188,22 @@ class Outbox:
 
     def leaving(self, run: Run, key: str) -> None:
         """The effect is past the gate: from here on its outcome is unknown until the sink answers."""
+        self._sweep()
         self._tried[key, run.epoch] += 1
         self._guards.of(run.spec.kind).leaving(run)
+
+    def _sweep(self) -> None:
+        """An effect that was given up, or taken over, leaves notes: until it is forgotten itself. Looked through when
+        there are twice as many as after the last time, so that it costs little."""
+        if self._notes() > max(SWEEP_MIN, 2 * self._swept):
+            effects = self._ledger.state.effects
+            for kept in (self._tried, self._adopted, self._words):
+                for name in [name for name in kept if name[0] not in effects]:
+                    kept.pop(name)
+            self._swept = self._notes()
+
+    def _notes(self) -> int:
+        return len(self._tried) + len(self._adopted) + len(self._words)
 
     def refused(self, run: Run, key: str) -> None:
         """The sink surely did not do what left last. What left before that, and is unknown, stays so."""

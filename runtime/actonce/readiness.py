@@ -123,6 +123,9 @@ class Readiness:
         self._count = 0
         self._timers: dict[str, Cancel] = {}
         self._on: dict[str, dict[str, None]] = {}
+        """Task -> those that wait for it."""
+        self._waiting: dict[str, str] = {}
+        """Task -> the one that it waits for."""
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -167,7 +170,9 @@ class Readiness:
     def hold(self, task: str, wait: Wait) -> None:
         """It waits."""
         if wait.on:
+            self._wait_no_more(task)
             self._on.setdefault(wait.on, {})[task] = None
+            self._waiting[task] = wait.on
         elif task not in self._timers:
             wait_s = max(0.0, wait.until_ms / 1000 - self._world.wall())
             self._timers[task] = self._world.call_later(min(wait_s, LOOK_S_MAX), lambda: self._due(task))
@@ -180,4 +185,19 @@ class Readiness:
         """It has an outcome: look at what waited for it."""
         waiting = self._on.pop(task, None)
         if waiting is not None:
+            for one in waiting:
+                self._waiting.pop(one, None)
             self._look(list(waiting))
+
+    def over(self, task: str) -> None:
+        """It will never begin: it has an outcome, or was forgotten."""
+        self.discard(task)
+        self._wait_no_more(task)
+
+    def _wait_no_more(self, task: str) -> None:
+        on = self._waiting.pop(task, None)
+        if on is not None:
+            waiting = self._on[on]
+            waiting.pop(task)
+            if not waiting:
+                del self._on[on]

@@ -1,7 +1,7 @@
 """`python -m benchmarks`: what it measured goes between the markers of the README, and nowhere else."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from benchmarks.parts import PARTS, NotMeasured, Options
 from benchmarks.rivals.catalog import RIVALS
 from benchmarks.tables import conditions, insert, spread, table
 
+from actonce.bench.growth import Weight, judge
 from actonce.bench.healing import Healed, summary
-from actonce.cli.bench import bench
+from actonce.bench.naive import Size
 
 README = Path(__file__).resolve().parents[2] / "benchmarks" / "README.md"
 
@@ -84,7 +85,8 @@ def found_by(command: Sequence[str]) -> list[dict[str, Any]]:
             row = {"replicas": 3, **summary([Healed(**ones)])}
             return [{**row, "sweep": [row, row]}]
         case "growth":
-            return [{"rows": [{"tasks": 1_000, "document_bytes": 5}]}]
+            weights = [Weight(n, 10, 10, 1, 1, 10, n / 10) for n in range(1, 9)]
+            return [asdict(judge(weights, [Size(n, n, n) for n in range(1, 9)]))]
         case _:
             return [{"run": "with", "taken": 5}, {"run": "without", "taken": 9}]
 
@@ -92,7 +94,6 @@ def found_by(command: Sequence[str]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", ["own", "failover", "convergence", "growth", "quota"])
 def test_what_a_measurement_prints_becomes_a_table(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(parts, "_run", found_by)
-    monkeypatch.setitem(bench.commands, "growth", command.main)
     lines = PARTS[name](Options(2, tmp_path, lambda sentence: None))
     assert lines[0].startswith(("`actonce bench ", "`python -m benchmarks."))
     width = lines[2].count("|")

@@ -1,6 +1,8 @@
 """Meshes that forget within seconds: the same runs as everywhere, with keys that are submitted again and again.
 
-python -m tests.simulation.forgetting FIRST COUNT     runs so many seeds, and prints what was rare
+python -m tests.simulation.forgetting FIRST COUNT [near|far|all]...     runs so many seeds, and prints what was rare
+
+near: nobody is away for long; far: they are; all: the same with work of every kind (`everything.py`).
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import actonce.upkeep
@@ -35,27 +39,35 @@ class Forgetful(Run):
     """Submits each key again, on other replicas, while its outcome is remembered; then looks for leftovers."""
 
     checkers: tuple[Checker, ...] = ()
+    leftovers: Checker = staticmethod(all_forgotten)
+    rest_s = 0.0
+    """After all is done and equal, before what is left is looked at."""
 
     def _submit(self, copies: int) -> None:
         super()._submit(copies)
         self._spawn(self._submit_again(self.numbers - 1))
 
     async def _submit_again(self, number: int) -> None:
-        key = f"reply/m{number}"
+        retention_s = self.cluster.settings.retention_s
+        work = self.scenario.work[number % len(self.scenario.work)]
+        key = f"{work.kind}/m{number}"
         for _ in range(4):
-            await asyncio.sleep(self.rng.uniform(0.2, RETENTION_S))
+            await asyncio.sleep(self.rng.uniform(0.2, retention_s))
             known = self.cluster.history.outcomes.get(key)
-            if self.healing or (known is not None and self.cluster.loop.time() - known[0] > RETENTION_S * 0.9):
+            if self.healing or (known is not None and self.cluster.loop.time() - known[0] > retention_s * 0.9):
                 return
             name = self.rng.choice(self.names)
             world = self.cluster.nodes[name].world
             if world is not None and not world.dead and not world.paused:
-                self.cluster.submit(name, "reply", self.scenario.work[0].payload(number), f"m{number}")
+                self.cluster.submit(name, work.kind, work.payload(number), f"m{number}")
 
     async def outcome(self) -> Outcome:
         found = await super().outcome()
-        await self.cluster.until(lambda: not any(all_forgotten(self.cluster)), RETENTION_S + 6 * FORGET_AFTER_S)
-        for checker in (*self.checkers, never_again, all_forgotten):
+        settings = self.cluster.settings
+        limit_s = settings.retention_s + 6 * settings.forget_after_s
+        await asyncio.sleep(self.rest_s)
+        await self.cluster.until(lambda: not any(self.leftovers(self.cluster)), limit_s)
+        for checker in (*self.checkers, never_again, self.leftovers):
             found.violations += list(checker(self.cluster))
         found.violations += self.cluster.failures
         for engine in self.cluster.live():
@@ -72,23 +84,38 @@ class Never(Forgetful):
 def run(seed: int, scenario: Scenario) -> Outcome:
     """Deterministic."""
     kind = Never if scenario is NEAR else Forgetful
-    front, actonce.upkeep.FRONT = actonce.upkeep.FRONT, 16
 
     async def go() -> Outcome:
         return await kind(seed, scenario, make_agent, None).outcome()
 
-    try:
+    with small_steps():
         return simulate(go)
+
+
+@contextmanager
+def small_steps(pass_min: int = actonce.upkeep.PASS_MIN) -> Iterator[None]:
+    """Logs are gone through in many turns, so that much happens between them; and already when they are this long."""
+    before = actonce.upkeep.FRONT, actonce.upkeep.PASS_MIN
+    actonce.upkeep.FRONT, actonce.upkeep.PASS_MIN = 16, pass_min
+    try:
+        yield
     finally:
-        actonce.upkeep.FRONT = front
+        actonce.upkeep.FRONT, actonce.upkeep.PASS_MIN = before
 
 
 def main() -> None:
-    first, count = int(sys.argv[1]), int(sys.argv[2])
+    from .everything import run_everything
+
+    first, count, names = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or ["near", "far", "all"]
+    made: dict[str, Callable[[int], Outcome]] = {
+        "near": lambda seed: run(seed, NEAR),
+        "far": lambda seed: run(seed, FAR),
+        "all": run_everything,
+    }
     rare: Counter[str] = Counter()
     for seed in range(first, first + count):
-        for name, scenario in (("near", NEAR), ("far", FAR)):
-            found = run(seed, scenario)
+        for name in names:
+            found = made[name](seed)
             rare += found.sometimes
             for text in found.violations:
                 print(f"{name} {seed}: {text}", flush=True)

@@ -79,7 +79,8 @@ def facts(claims: Claims) -> tuple[Any, ...]:
     )
     runs = {task: run.revoked for task, run in executor.running.items()}
     waiting = (list(ready._ready.items()), sorted(ready._timers), [(on, list(who)) for on, who in ready._on.items()])
-    return ([dict(one) for one in own], runs, list(executor._retries), list(executor._due), waiting, claims._ledger.next_clock)
+    later = (list(executor._retries), list(executor._due), waiting, claims._ledger.next_clock)
+    return ([dict(one) for one in own], runs, *later)
 
 
 def test_a_look_would_have_done_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

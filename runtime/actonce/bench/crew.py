@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from actonce.bench.worker import Start
@@ -109,14 +109,23 @@ class Hand:
 class Crew:
     """`async with Crew(folder, 3) as crew`: so many settled replicas in as many processes."""
 
-    def __init__(self, folder: Path, replicas: int, via: Via | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        replicas: int,
+        via: Via | None = None,
+        module: str = "actonce.bench.worker",
+        settings: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         """
         Args:
             folder: of the journals, must exist.
             via: leads a link through something else. Without it all dial all directly.
+            module: what the processes run.
+            settings: of `Start`, for all.
         """
         rng = random.Random()
-        self._via = via
+        self._via, self._module, self._settings = via, module, settings
         self.posts = folder / "posts"
         self.posts.touch()
         self.addresses = {name: f"127.0.0.1:{free_port(rng)}" for name in NAMES[:replicas]}
@@ -128,8 +137,9 @@ class Crew:
             others = ((other, address) for other, address in self.addresses.items() if other != name)
             join = [self._via(name, other, address) if self._via else address for other, address in others]
             data = str(self._folder / name)
-            start = Start(name, listen, [to for to in join if to], data, name == "a", str(self.posts))
-            self.hands.append(Hand(name, (sys.executable, "-m", "actonce.bench.worker", start.encode())))
+            first = name == "a"
+            start = Start(name, listen, [to for to in join if to], data, first, str(self.posts), **self._settings)
+            self.hands.append(Hand(name, (sys.executable, "-m", self._module, start.encode())))
         try:
             for hand in self.hands:
                 await hand.begin()

@@ -2,24 +2,24 @@
 
 Three replicas, each the whole engine on a simulated host in virtual time, so that years of work fit into minutes; a
 task is submitted, claimed, posts once and returns. Outcomes are remembered for `RETENTION_S`, so what is alive at any
-moment is a few hundred tasks, and whatever grows with the number of tasks done shows. All three live in one process,
-whose resident memory is measured (what the simulation itself notes down is thrown away as it comes).
+moment is about a thousand tasks, and whatever grows with the number of tasks done shows. All three live in one process,
+whose resident memory is measured (what the simulation itself notes down is thrown away as it comes). `lasting.py` does
+the same with real processes.
 
-The naive layout is one key for each task in a shared map, written by the replicas in turn, and deleted when the task is
-over: fed with as many tasks, in the same run.
+The naive layout (`naive.py`) is fed with as many tasks, in the same run, in a process of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-from pycrdt import Doc, Map
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 
 from actonce.agent import Agent
+from actonce.bench.naive import Size, measure_naive, rss_bytes
 from actonce.context import Context
 from actonce.settings import LAN
 from actonce.sim.cluster import Cluster, Feed, FeedSink, simulate
@@ -29,13 +29,17 @@ from actonce_crdt import Json
 RETENTION_S, FORGET_AFTER_S = 1.0, 2.0
 TASKS_A_SECOND = 200
 """Of virtual time."""
-ROWS = 20
+BURST = 60
+"""Tasks that come at once."""
+ROWS = 40
 NAMES = "abc"
+FORGET_EACH = 500
+"""Tasks after which what the simulation has noted down is thrown away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """The largest of the three replicas, after so many tasks."""
+class Weight:
+    """Of a mesh after so many tasks: sizes of the largest of its three replicas."""
 
     tasks: int
     document_bytes: int
@@ -45,7 +49,16 @@ class Row:
     """Tasks of which anything is known."""
     rss_bytes: int
     """Of all three together."""
+    cpu_s: float
+    """User and system time so far, of all three together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Weight):
+    """The naive layout beside it, after as many tasks."""
+
     naive_bytes: int
+    naive_rss_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +72,49 @@ class Growth:
     """Of a line through the resident memory of the second half: for all three replicas together."""
     rss_noise_bytes_per_task: float
     """What that slope may be off by: two standard errors."""
+    cpu_ms_per_task: tuple[float, float]
+    """In the first half and in the second, of all three replicas together."""
     naive_document_bytes: int
+    naive_rss_slope_bytes_per_task: float
+    """Likewise of three documents in one process."""
     rows: tuple[Row, ...]
 
 
 def run_growth(tasks: int) -> Growth:
-    """Do so many tasks, and measure on the way. Deterministic but for the memory."""
-    naive = Naive()
+    """Do so many tasks in a simulation, and measure on the way. Deterministic but for memory and CPU."""
 
-    async def go() -> list[Row]:
-        return await _work(tasks, naive)
+    async def go() -> list[Weight]:
+        return await _work(tasks)
 
-    rows = simulate(go)
-    half = rows[len(rows) // 2 :]
-    slope, error = line([float(row.tasks) for row in half], [float(row.rss_bytes) for row in half])
+    return judge(simulate(go), measure_naive(tasks, step(tasks)))
+
+
+def step(tasks: int) -> int:
+    """Tasks from one measurement to the next."""
+    return max(1, tasks // ROWS)
+
+
+def judge(weights: Sequence[Weight], naive: Sequence[Size]) -> Growth:
+    """What was measured of both, after equal numbers of tasks."""
+    rows = [
+        Row(**asdict(weight), naive_bytes=size.document_bytes, naive_rss_bytes=size.rss_bytes)
+        for weight, size in zip(weights, naive, strict=True)
+    ]
+    middle = len(rows) // 2
+    half, last = rows[middle:], rows[-1]
+    done = [float(row.tasks) for row in half]
+    slope, error = line(done, [float(row.rss_bytes) for row in half])
+    before = (rows[0], rows[middle], last)
+    cpu = [(b.cpu_s - a.cpu_s) / max(1, b.tasks - a.tasks) * 1000 for a, b in pairwise(before)]
     return Growth(
-        rows[-1].tasks,
+        last.tasks,
         max(row.document_bytes for row in half),
         max(row.journal_bytes for row in half),
         round(slope, 2),
         round(2 * error, 2),
-        rows[-1].naive_bytes,
+        (round(cpu[0], 3), round(cpu[1], 3)),
+        last.naive_bytes,
+        round(line(done, [float(row.naive_rss_bytes) for row in half])[0], 2),
         tuple(rows),
     )
 
@@ -96,24 +131,24 @@ def make_agent(world: SimWorld, feed: Feed) -> Agent:
     return agent
 
 
-async def _work(tasks: int, naive: Naive) -> list[Row]:
+async def _work(tasks: int) -> list[Weight]:
     settings = replace(LAN, retention_s=RETENTION_S, forget_after_s=FORGET_AFTER_S)
     cluster = Cluster(1, NAMES, make_agent, settings)
     for name in NAMES:
         cluster.start(name, new=name == "a")
     await cluster.until(lambda: all(len(one.membership.view.members) == len(NAMES) for one in cluster.live()), 10.0)
-    rows: list[Row] = []
-    every = max(1, tasks // ROWS)
+    found: list[Weight] = []
     for number in range(1, tasks + 1):
         cluster.submit(NAMES[number % len(NAMES)], "reply", {"n": number}, f"m{number}")
-        naive.task(number)
-        await asyncio.sleep(1 / TASKS_A_SECOND)
-        if number % every == 0:
+        if number % BURST == 0:
+            await asyncio.sleep(BURST / TASKS_A_SECOND)
+        if number % FORGET_EACH == 0:
             forget(cluster)
-            rows.append(measure(cluster, number, naive))
+        if number % step(tasks) == 0:
+            found.append(measure(cluster, number))
     if cluster.failures:
         raise RuntimeError(cluster.failures[0])
-    return rows
+    return found
 
 
 def forget(cluster: Cluster) -> None:
@@ -122,48 +157,18 @@ def forget(cluster: Cluster) -> None:
         notes.clear()
 
 
-def measure(cluster: Cluster, tasks: int, naive: Naive) -> Row:
+def measure(cluster: Cluster, tasks: int) -> Weight:
     engines = cluster.live()
     gc.collect()
-    return Row(
+    return Weight(
         tasks,
         max(len(engine.ledger.document.diff({})) for engine in engines),
         max(node.disk.bytes for node in cluster.nodes.values()),
         max(engine.ledger.document.entry_count for engine in engines),
         max(len(engine.ledger.state.tasks) for engine in engines),
         rss_bytes(),
-        naive.bytes,
+        round(time.process_time(), 2),
     )
-
-
-class Naive:
-    """One map, one key for each task: set, claimed, deleted, each by a replica in turn."""
-
-    def __init__(self) -> None:
-        self._docs = [Doc[Map[str]](client_id=number) for number in (1, 2, 3)]
-        self._maps = [doc.get("tasks", type=Map) for doc in self._docs]
-
-    def task(self, number: int) -> None:
-        writer = number % len(self._docs)
-        doc, tasks = self._docs[writer], self._maps[writer]
-        before = doc.get_state()
-        tasks[f"reply/m{number}"] = "open"
-        tasks[f"reply/m{number}"] = "claimed"
-        del tasks[f"reply/m{number}"]
-        update = doc.get_update(before)
-        for other in self._docs:
-            if other is not doc:
-                other.apply_update(update)
-
-    @property
-    def bytes(self) -> int:
-        return len(self._docs[0].get_update())
-
-
-def rss_bytes() -> int:
-    """Resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def line(x: list[float], y: list[float]) -> tuple[float, float]:

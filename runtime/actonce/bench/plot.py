@@ -1,4 +1,4 @@
-"""Pictures of what `actonce bench convergence` found. Needs matplotlib: the extra `bench`."""
+"""Pictures of what `actonce bench convergence` and `growth` found. Needs matplotlib: the extra `bench`."""
 
 from __future__ import annotations
 
@@ -65,6 +65,34 @@ def plot_convergence(path: Path, sweep: Sequence[Mapping[str, Any]], heals_s: Se
         right.bar(offsets, [row[key] for row in sweep], 0.4, label=label)
     right.set(xlabel="replicas", ylabel="bytes", xticks=list(places), xticklabels=names)
     right.legend(loc="lower center")
+    _save(figure, path, title)
+
+
+def plot_growth(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Left: document and journal, beside one key a task; right: resident memory. By the number of tasks done.
+
+    Raises:
+        ConfigError: see `check_plot`; or the file could not be written.
+    """
+    check_plot(path)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    tasks = [row["tasks"] for row in rows]
+    sides = (
+        (("document_bytes", "document"), ("journal_bytes", "journal"), ("naive_bytes", "one key a task, document")),
+        (("rss_bytes", "three replicas"), ("naive_rss_bytes", "one key a task, three documents")),
+    )
+    names = ("MB on the wire, on the disk", "MB resident")
+    for axes, lines, what in zip(figure.subplots(1, 2), sides, names, strict=True):
+        for key, label in lines:
+            axes.plot(tasks, [row[key] / 1e6 for row in rows], "k--" if key.startswith("naive") else "-", label=label)
+        axes.set(xlabel="tasks done", ylabel=what, ylim=(0, None))
+        axes.legend()
+    _save(figure, path, title)
+
+
+def _save(figure: Any, path: Path, title: str) -> None:
     figure.suptitle(title)
     try:
         figure.savefig(path, dpi=DOTS_AN_INCH)

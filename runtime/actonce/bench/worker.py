@@ -17,13 +17,14 @@ import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from actonce.agent import Agent
 from actonce.context import Context
 from actonce.replica import Replica
+from actonce.settings import LAN
 from actonce.sinks import CallableSink
 from actonce_crdt import Json
 
@@ -47,6 +48,8 @@ class Start:
     new: bool
     posts: str = os.devnull
     """File that gets a line for each post: its key."""
+    retention_s: float = LAN.retention_s
+    forget_after_s: float = LAN.forget_after_s
 
     def encode(self) -> str:
         return json.dumps(asdict(self))
@@ -223,14 +226,15 @@ def answer(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 
-async def work(start: Start) -> None:
+async def work(start: Start, make: Callable[[Start, Replica], Worker] = Worker) -> None:
     """Run the replica, settle, obey."""
     agent = make_agent(Path(start.posts))
+    settings = replace(LAN, retention_s=start.retention_s, forget_after_s=start.forget_after_s)
     options = {"name": start.name, "data": start.data, "listen": start.listen, "join": start.join, "new": start.new}
-    async with Replica(agent, advertise="", **options) as replica:  # type: ignore[arg-type]
+    async with Replica(agent, advertise="", settings=settings, **options) as replica:  # type: ignore[arg-type]
         gc.freeze()  # as `actonce run` does
         await replica.settled()
-        await Worker(start, replica).obey()
+        await make(start, replica).obey()
 
 
 if __name__ == "__main__":

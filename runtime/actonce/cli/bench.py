@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import anyio
@@ -12,7 +11,6 @@ import click
 
 from actonce.bench.failover import Faults, run_failover
 from actonce.bench.figures import Figures, machine
-from actonce.bench.growth import run_growth
 from actonce.cli.demo import make_narrator, read_rate
 from actonce.cli.failure import Commands, Failure
 from actonce.cli.show import on_terminal, print_json, print_lines, print_rendered, table
@@ -89,38 +87,3 @@ def failover(
         print_lines(f"{name}: {value}" for name, value in figures.rows())
     if not figures.ok:
         raise Failure(f"not every message was answered once and in time: seed {seed}, see {folder}")
-
-
-@bench.command(epilog="Example, about three hours: actonce bench growth --tasks 1000000 --json")
-@click.option(
-    "--tasks", type=click.IntRange(100, 10_000_000), default=1_500, show_default=True, metavar="N", help="How many."
-)
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
-def growth(tasks: int, as_json: bool) -> None:
-    """Do many tasks, and see that a mesh does not grow with them.
-
-    Three simulated replicas, which remember an outcome for a second, do the tasks, each with one effect: about a
-    hundred a second of a core. Measured on the way: the document, the journal and the resident memory; and a shared
-    map with one key for each task, as it is usually laid out, which grows for ever. Memory levels off after some
-    thousand tasks, once all that lives for a while has been made: read its slope from a long run.
-    """
-    before = machine()
-    found = run_growth(tasks)
-    if as_json:
-        print_json({**asdict(found), "machine": before})
-        return
-    headings = ("tasks", "document", "entries", "remembered", "journal", "memory", "one key a task")
-    rows = [
-        tuple(
-            f"{count:,}"
-            for count in (
-                *(row.tasks, row.document_bytes, row.entries, row.remembered),
-                *(row.journal_bytes, row.rss_bytes, row.naive_bytes),
-            )
-        )
-        for row in found.rows
-    ]
-    if on_terminal():
-        print_rendered(table(headings, rows))
-    else:
-        print_lines("  ".join(row) for row in (headings, *rows))

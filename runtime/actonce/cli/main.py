@@ -8,6 +8,7 @@ from actonce import __version__
 from actonce.cli import (
     bench,
     bench_convergence,
+    bench_growth,
     bench_speed,
     control,
     dead,
@@ -71,7 +72,8 @@ for command in (
     commands.add_command(command)
 bench.bench.add_command(scale.scale)
 
-for command in (bench_convergence.convergence, bench_speed.throughput, bench_speed.latency):
+measures = (bench_convergence.convergence, bench_growth.growth, bench_speed.throughput, bench_speed.latency)
+for command in measures:
     bench.bench.add_command(command)
 
 

@@ -29,6 +29,8 @@ class Disk:
     """What a damage left: rows, sound or not, and the number of the last one by the head. Read at the next opening."""
     damage: str = ""
     replaced: str = ""
+    looked: int = 0
+    """Rows that `prune` need not look at again: a journal is pruned at each sync, and may hold thousands of rows."""
 
     def open(self, name: str) -> Recovered:
         """As opening a journal: the incarnation is counted durably."""
@@ -59,12 +61,12 @@ class Disk:
             self.rows = salvaged(verdict.rows)
             self.damage, self.replaced = f"the journal was damaged: {verdict.lost} lost", self._journal_id(name)
             self.journal += 1
-        self.synced = self.mark = len(self.rows)
+        self.synced, self.mark, self.looked = len(self.rows), len(self.rows), 0
 
     def wipe(self) -> None:
         """Everything is lost. The next journal counts its incarnations above those of the lost one, as a real one."""
         self.rows.clear()
-        self.synced, self.mark, self.journal, self.damage = 0, 0, self.journal + 1, ""
+        self.synced, self.mark, self.looked, self.journal, self.damage = 0, 0, 0, self.journal + 1, ""
 
     def _newest(self) -> int:
         """Index of the newest snapshot; 0 for none."""
@@ -72,11 +74,13 @@ class Disk:
 
     def prune(self) -> int:
         """Let go of what a snapshot that is synced has replaced; returns how many rows that were."""
-        index = max((at for at, row in enumerate(self.rows[: self.synced]) if row.kind == SNAPSHOT), default=0)
+        fresh = range(self.synced - 1, self.looked - 1, -1)
+        index = next((at for at in fresh if self.rows[at].kind == SNAPSHOT), 0)
         kept = [row for row in self.rows[:index] if row.kind == VIEW][-1:]
         self.rows[:index] = kept
         gone = index - len(kept)
         self.synced, self.mark = self.synced - gone, max(0, self.mark - gone)
+        self.looked = self.synced
         return gone
 
     @property
