@@ -31,7 +31,7 @@ from typing import Any
 
 import actonce.comparing
 from actonce import Agent, Context, Replica
-from actonce.bench.growth import rss_bytes
+from actonce.bench.naive import rss_bytes
 from actonce.edge.transfer import import_journal, write_export
 from actonce_crdt import Change, Cut, Document, Json, Mark, Rules, State, decode, encode, rewrite
 from benchmarks.tables import conditions, table

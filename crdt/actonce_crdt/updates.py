@@ -168,7 +168,7 @@ def parse_update(
 def read_entries(data: bytes, logs: Mapping[int, str], limits: Limits) -> dict[int, tuple[bytes, ...]]:
     """Client -> its entries in an update of our own, of which nothing else is looked at: no removals, no clocks."""
     chains = _read_chains(Cursor(data), logs, limits)
-    return {client: tuple(data for _, run in chain.runs for data in run) for client, chain in chains.items()}
+    return {client: tuple(data for _, run, _, _ in chain.runs for data in run) for client, chain in chains.items()}
 
 
 def _read_chains(cursor: Cursor, logs: Mapping[int, str], limits: Limits) -> dict[int, _Chain]:
