@@ -5,6 +5,7 @@ And no simulated engine may raise unnoticed: a real one would have stopped, what
 """
 
 import gc
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,9 @@ from actonce.sim.cluster import Cluster
 OBJECTS_BETWEEN_LOOKS = 50_000
 
 gc.set_threshold(OBJECTS_BETWEEN_LOOKS, 20, 20)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the processes we start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
