@@ -17,7 +17,7 @@ OBJECTS_BETWEEN_LOOKS = 50_000
 
 gc.set_threshold(OBJECTS_BETWEEN_LOOKS, 20, 20)
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the processes we start would inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background job of a shell; our children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
