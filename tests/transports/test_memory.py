@@ -128,7 +128,7 @@ def test_attempts_are_spaced_out() -> None:
     world = World("a")
     world.transports["a"].dial("b")
     world.run(60)
-    assert 30 <= len(world.receivers["a"].events) <= 80
+    assert 120 <= len(world.receivers["a"].events) <= 250
 
 
 def test_links_that_die_at_once_make_no_busy_loop() -> None:
@@ -136,7 +136,7 @@ def test_links_that_die_at_once_make_no_busy_loop() -> None:
     world.receivers["a"].on_link_up = lambda link: link.close()
     world.transports["a"].dial("b")
     world.run(60)
-    assert 10 <= len(world.receivers["a"].ends("b")) <= 80
+    assert 10 <= len(world.receivers["a"].ends("b")) <= 250
 
 
 def test_a_receiver_that_raises_is_loud() -> None:

@@ -78,8 +78,9 @@ class Timings:
     backoff_min_s: float = 0.05
     """Before the second attempt in a row; doubles from there. The first redial after a link's end is immediate."""
 
-    backoff_max_s: float = 2.0
-    """The longest pause between two attempts."""
+    backoff_max_s: float = 0.5
+    """The longest pause between two attempts. An attempt is a packet and a refusal; what waits for the link is the
+    failover of the next death: a peer that came back and is reached only through a third one is lost with that one."""
 
     stable_s: float = 1.0
     """A link that lived as long as this resets the backoff; one that died sooner counts as a failed attempt."""
