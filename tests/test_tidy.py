@@ -31,7 +31,7 @@ PACKAGES = {
 # The runtime from the bottom up: a module may import modules of its own row and of the rows above it in this table (and
 # never in a circle). A folder stands for all of its modules; `actonce` itself is runtime/actonce/__init__.py.
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "naming", "ownership", "pauses", "placement", "roster"),
+    ("errors", "garbage", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
     ("envelopes", "journal", "messages", "overlay_messages", "recovery", "settings", "world"),
     ("acquaintances", "breaker", "broadcast", "complaints", "limits", "overlay", "reclaim"),
@@ -51,7 +51,10 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
         "membership", "routes", "settling", "spread", "suspicion", "texting",
     ),
     ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),
-    ("claims", "delegation", "executor", "inbox", "outbox", "poison", "quotas", "readiness", "standing_in", "upkeep"),
+    (
+        "claims", "delegation", "executor", "inbox", "looked", "outbox",
+        "poison", "quotas", "readiness", "standing_in", "upkeep",
+    ),
     ("children", "control", "doubts", "merges", "orders", "polls", "scheduler", "steps", "webhooks"),
     (
         "context", "desk", "engine", "job", "listening", "patience",

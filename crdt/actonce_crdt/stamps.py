@@ -41,6 +41,10 @@ class HybridClock:
         self._last = max(self._last + 1, _wall_stamp(wall_s))
         return self._last
 
+    def limit(self, wall_s: float) -> int:
+        """The largest remote stamp that is not too far ahead of our wall clock."""
+        return _wall_stamp(wall_s + self.drift_max_ms / 1000)
+
     def observe(self, stamp: int, wall_s: float) -> bool:
         """Learn of a remote stamp, so that our next one is larger.
 
@@ -48,6 +52,6 @@ class HybridClock:
         our clock moves no further than wall time plus `drift_max_ms`, so that one bad clock cannot drag the
         mesh into the future; the caller reports it.
         """
-        limit = _wall_stamp(wall_s + self.drift_max_ms / 1000)
+        limit = self.limit(wall_s)
         self._last = max(self._last, min(stamp, limit))
         return stamp <= limit

@@ -10,6 +10,7 @@ from actonce.delegation import DELEGATE_PATIENCE_S, is_delegated_to, may_start, 
 from actonce.executor import Executor
 from actonce.guards import Guards
 from actonce.ledger import Ledger
+from actonce.looked import Looked
 from actonce.membership import Membership
 from actonce.ownership import Member, next_epoch, owner
 from actonce.placement import SPREAD
@@ -57,6 +58,7 @@ class Claims:
         self.open: dict[str, None] = {}
         """Tasks without an outcome, in the order in which they came."""
         self._ready = Readiness(world, self.changed)
+        self._looked = Looked(membership, self._ready)
         self._apart: dict[str, None] = {}
         """Ready, but for other tasks of its sort that run here: see `poison`. Looked at again once that has changed."""
         self._apart_from: object = None
@@ -96,25 +98,28 @@ class Claims:
         """Somebody has forgotten it, though we never heard that it is over: it will be, or it was."""
         for known in (self.open, self._apart, self._given_up, self._granted, self._delegated):
             known.pop(task, None)
+        self._looked.drop(task)
         self._waited.discard(task)
         self._poison.over(task)
         self._ready.discard(task)
         self._executor.revoke(task)
 
     def _look(self, task: str, state: TaskState) -> None:
-        if self._executor.has(task) and not self._executor.holds(task, state):
-            self._executor.revoke(task)
-        elif self._executor.has(task) and state.cancel is not None:
-            self._executor.cancel(task)
-            return
+        if self._executor.has(task):
+            if not self._executor.holds(task, state):
+                self._executor.revoke(task)
+            elif state.cancel is not None:
+                self._executor.cancel(task)
+                return
         if task in self._granted and (state.done is not None or not self._holds(task, state)):
             epoch, _ = self._granted.pop(task)
             if state.done is None:
                 self._guards.of(self._kind(task)).ended(task, epoch)
-        if not is_delegated_to(self._membership.me, state.standing) or state.done is not None:
+        if state.done is not None or not is_delegated_to(self._membership.me, state.standing):
             self._delegated.pop(task, None)
         if state.done is not None:
             self.open.pop(task, None)
+            self._looked.drop(task)
             self._given_up.pop(task, None)
             self._waited.discard(task)
             self._poison.over(task)
@@ -126,7 +131,8 @@ class Claims:
 
     def _sort(self, task: str, state: TaskState, kind: str, priority: int) -> None:
         """An open task is ready, or waits, or was delegated to us, or is not ours."""
-        delegated = is_delegated_to(self._membership.me, state.standing) and not self._executor.has(task)
+        has = self._executor.has(task)
+        delegated = is_delegated_to(self._membership.me, state.standing) and not has
         wait = waits(state, self._ledger.state.tasks, self._world.wall() * 1000)
         ours = (wait is None or delegated) and self._is_ours(task, kind, state)
         if ours and wait is None:
@@ -139,6 +145,21 @@ class Claims:
             self._delegated.pop(task, None)
         elif delegated:
             self._delegated.setdefault(task, self._world.now() + DELEGATE_PATIENCE_S)
+        if has or delegated or task in self._given_up or task in self._granted:
+            self._looked.drop(task)
+        else:
+            self._remember(task, state, waits=wait is not None, ours=ours)
+
+    def _remember(self, task: str, state: TaskState, *, waits: bool, ours: bool) -> None:
+        """What a look at a task has found, if only time, the replicas and what is known of it can change that."""
+        asked = state.task
+        spec = self._kinds.get(asked.kind) if asked is not None else None
+        if asked is None or asked.after or state.cancel is not None or (spec is not None and spec.guard != "available"):
+            self._looked.drop(task)
+        elif waits:
+            self._looked.waits(task, state, asked.not_before_ms)
+        else:
+            self._looked.sorted(task, state, asked.not_before_ms, ours=ours)
 
     @property
     def free(self) -> int:
@@ -176,6 +197,7 @@ class Claims:
     def reordered(self) -> None:
         """Orders have changed: look at everything anew, and begin again what may go on."""
         self._seen_version = -1
+        self._looked.forget()
 
     def hand_on(self, task: str) -> None:
         """By order: what runs here, or waits here for another attempt, is for others to do."""
@@ -198,6 +220,8 @@ class Claims:
         """Others are about to take over what runs here: stop it. Whether there was anything."""
         tasks = self._executor.revoke_all()
         self._given_up |= dict.fromkeys(tasks)  # still ours: if nobody takes them over, nobody ever will
+        for task in tasks:
+            self._looked.drop(task)
         return bool(tasks)
 
     def pump(self) -> None:
@@ -206,8 +230,9 @@ class Claims:
             self._seen_version = self._membership.version
             self._poison.look(self._membership.in_play(), self.open)
             self._executor.serve_due()
-            for task in list(self.open):
-                self._look(task, self._ledger.state.tasks[task])
+            tasks = self._ledger.state.tasks
+            for task in self._looked.stale(self.open, tasks, self._world.wall() * 1000):
+                self._look(task, tasks[task])
         self._take_delegated()
         if not self.enabled:
             return

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from actonce import garbage
 from actonce.errors import ActonceError
 from actonce.journal import Row
 from actonce.world import World
@@ -100,7 +101,7 @@ class Ledger:
         self._batch.append(encode(record))
         self.state.add((self.client_id, self.next_clock), record)
         self.next_clock += 1
-        self._on_changed([_subject(record), *self.state.take_flipped()])
+        self._on_changed([record.key, *self.state.take_flipped()])
         return self.next_clock
 
     def check_writes(self) -> None:
@@ -175,9 +176,11 @@ class Ledger:
 
     def recover(self, updates: Iterable[bytes]) -> None:
         """Take the journal's updates, in order, before anything else. They pass the same checks as a peer's."""
-        for update in updates:
-            self.journal_bytes += len(update)
-            self._fold(self.document.integrate(update))
+        updates = list(updates)
+        with garbage.put_off(sum(map(len, updates))):
+            for update in updates:
+                self.journal_bytes += len(update)
+                self._fold(self.document.integrate(update))
 
     def integrate(self, update: bytes, beside: Sequence[Row] = ()) -> None:
         """Take an update of a peer; what came `beside` it goes to the disk together with it.
@@ -187,6 +190,10 @@ class Ledger:
             UpdateGap: it starts beyond what we know of its author; nothing changed; ask the sender for the rest.
             DocumentPoisoned: the library failed inside; the document must be thrown away.
         """
+        with garbage.put_off(len(update)):
+            self._integrate(update, beside)
+
+    def _integrate(self, update: bytes, beside: Sequence[Row]) -> None:
         change = self.document.integrate(update)
         rows = [*([Row("update", change.update)] if change else ()), *beside]
         if rows:
@@ -203,22 +210,27 @@ class Ledger:
 
     def _fold(self, change: Change) -> list[str]:
         keys: dict[str, None] = {}
-        wall = self._world.wall()
+        wall, add, newest = self._world.wall(), self.state.add, 0
+        limit = self.clock.limit(wall)
         for entry in change.added:
             try:
                 record = decode(entry.data)
             except EntryInvalid:
                 self._unread[entry.id] = entry.data
                 continue  # it stays in the document, so that digests agree; it means nothing to any replica
-            if not self.clock.observe(record.stamp, wall):
-                self.drifted[record.author] = max(record.stamp, self.drifted.get(record.author, 0))
-            self.state.add(entry.id, record)
-            keys[_subject(record)] = None
+            stamp = record.stamp
+            if stamp > newest:
+                newest = stamp
+            if stamp > limit:
+                self.drifted[record.author] = max(stamp, self.drifted.get(record.author, 0))
+            add(entry.id, record)
+            keys[record.key] = None
+        self.clock.observe(newest, wall)
         for entry_id in change.removed:
             gone = self.state.get(entry_id)
             if gone is not None:
                 self.state.remove(entry_id)
-                keys[_subject(gone)] = None
+                keys[gone.key] = None
             self._unread.pop(entry_id, None)
         keys.update(dict.fromkeys(self.state.take_flipped()))
         return list(keys)
@@ -231,11 +243,6 @@ class Ledger:
         else:
             vector.pop(self.client_id, None)
         return vector
-
-
-def _subject(record: Record) -> str:
-    """The task or effect that an entry is about."""
-    return record.key
 
 
 def _nothing() -> None:
