@@ -25,6 +25,8 @@ class Looked:
         self._sorted: dict[str, tuple[TaskState, int, bool]] = {}
         """Since when it may begin; whether it is ours. As long as the replicas are the same."""
         self._replicas: object = None
+        self._version = -1
+        """Of the membership, when the replicas were last compared."""
 
     def waits(self, task: str, state: TaskState, until_ms: int) -> None:
         """A look at this task found that it may not begin before that time, and has a timer for it."""
@@ -33,8 +35,9 @@ class Looked:
 
     def sorted(self, task: str, state: TaskState, since_ms: int, *, ours: bool) -> None:
         """A look at this task found that it may begin, and whether it is ours; then it is among the ready ones."""
-        self._sorted[task] = (state, since_ms, ours)
-        self._waiting.pop(task, None)
+        self.drop(task)
+        if self._version == self._membership.version:  # else the replicas may be others, and these ones again later
+            self._sorted[task] = (state, since_ms, ours)
 
     def drop(self, task: str) -> None:
         """It is over, or a look at it may do something."""
@@ -48,7 +51,7 @@ class Looked:
 
     def stale(self, tasks: Iterable[str], states: Mapping[str, TaskState], wall_ms: float) -> list[str]:
         """Those of these open tasks that have to be looked at, in their order."""
-        replicas = self._who()
+        replicas, self._version = self._who(), self._membership.version
         if replicas != self._replicas:
             self._replicas = replicas
             self._sorted.clear()
