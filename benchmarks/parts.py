@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from actonce.cli.bench import bench
+from benchmarks import incarnations as often
 from benchmarks.rivals.catalog import OURS, RIVALS, Rival
 from benchmarks.rivals.measure import measure_speed, measure_takeover
 from benchmarks.rivals.servers import Missing
@@ -25,6 +26,7 @@ TAKEOVER_LIMIT_S = 65.0
 AT_ONCE = 6
 """Takeovers that are waited for at once: they take seconds, and hardly any CPU."""
 PLOT = "convergence.png"
+PROCESS_RUNS, RESTARTS = 10_000, 15
 
 Say = Callable[[str], None]
 
@@ -191,6 +193,14 @@ def growth(options: Options) -> list[str]:
     return [_repeat("actonce bench growth", where), "", *table([name.replace("_", " ") for name in heads], rows)]
 
 
+def incarnations(options: Options) -> list[str]:
+    """`python -m benchmarks.incarnations`."""
+    where = conditions(RESTARTS)
+    found = often.compare(PROCESS_RUNS, RESTARTS, vectors=True, say=options.say)
+    command = f"python -m benchmarks.incarnations --incarnations {PROCESS_RUNS} --rounds {RESTARTS} --vectors"
+    return [_repeat(command, where), "", *often.rows_of(found["rows"])]
+
+
 def quota(options: Options) -> list[str]:
     """`python -m benchmarks.quota`."""
     options.say("quota")
@@ -235,5 +245,6 @@ PARTS: dict[str, Callable[[Options], list[str]]] = {
     "failover": failover,
     "convergence": convergence,
     "growth": growth,
+    "incarnations": incarnations,
     "quota": quota,
 }

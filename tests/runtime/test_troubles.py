@@ -8,6 +8,7 @@ from actonce.agent import Agent
 from actonce.placement import Traits
 from actonce.settings import LAN
 from actonce.troubles import DENIAL_S, troubles
+from actonce_crdt import Delta
 
 from .lab import Lab, run
 
@@ -140,5 +141,20 @@ def test_a_kind_that_replicas_place_differently() -> None:
         peer.about = replace(peer.about, kinds={"noop": "primary"})
         [fact] = troubles(lab.engine("a"))
         assert fact.startswith("replicas place 'noop' as primary and spread: only tasks with one owner by both run")
+
+    run(scenario)
+
+
+def test_a_document_that_has_nearly_used_up_its_ids() -> None:
+    async def scenario() -> None:
+        lab = await formed("a")
+        document = lab.engine("a").ledger.document
+        document.limits = replace(document.limits, known_clients_max=10)
+        document._apply(tuple(Delta(client, "z", 0, 1, 0, 1, ()) for client in range(1, 8)))
+        assert not list(troubles(lab.engine("a")))
+        document._apply((Delta(8, "z", 0, 1, 0, 1, ()),))
+        [fact] = troubles(lab.engine("a"))
+        assert fact.startswith("the document holds the ids of 8 processes, and may hold 10; then a restarted replica")
+        assert "import --renew`" in fact
 
     run(scenario)
