@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from benchmarks import incarnations as often
 from benchmarks.rivals.catalog import OURS, RIVALS, Rival
 from benchmarks.rivals.measure import measure_speed, measure_takeover
 from benchmarks.rivals.servers import Missing
@@ -25,6 +26,7 @@ AT_ONCE = 6
 """Takeovers that are waited for at once: they take seconds, and hardly any CPU."""
 PLOT, GROWTH_PLOT = "convergence.png", "growth.png"
 GROWTH_ROWS = 10
+PROCESS_RUNS, RESTARTS = 10_000, 15
 
 Say = Callable[[str], None]
 
@@ -211,6 +213,14 @@ def _picture(options: Options, name: str, what: str) -> tuple[list[str], list[st
     return ["--plot", str(options.folder / name)], ["", f"![{what}]({name})"]
 
 
+def incarnations(options: Options) -> list[str]:
+    """`python -m benchmarks.incarnations`."""
+    where = conditions(RESTARTS)
+    found = often.compare(PROCESS_RUNS, RESTARTS, vectors=True, say=options.say)
+    command = f"python -m benchmarks.incarnations --incarnations {PROCESS_RUNS} --rounds {RESTARTS} --vectors"
+    return [_repeat(command, where), "", *often.rows_of(found["rows"])]
+
+
 def quota(options: Options) -> list[str]:
     """`python -m benchmarks.quota`."""
     options.say("quota")
@@ -255,5 +265,6 @@ PARTS: dict[str, Callable[[Options], list[str]]] = {
     "failover": failover,
     "convergence": convergence,
     "growth": growth,
+    "incarnations": incarnations,
     "quota": quota,
 }

@@ -12,6 +12,9 @@ from actonce.engine import Engine
 from actonce.standing_in import declared
 from actonce_crdt import stamp_wall_s
 
+CLIENTS_SHARE = 0.8
+"""Of the client ids that a document may hold. What is left are years of restarts, or a loop of them to be found."""
+
 DENIAL_S = 10.0
 """A refusal counts for so long: well over the longest pause between two attempts to dial."""
 
@@ -30,6 +33,7 @@ def troubles(engine: Engine) -> Iterator[str]:
     yield from engine.listeners.troubles()
     yield from engine.desk.polls.troubles()
     yield from late(engine)
+    yield from ids(engine)
 
 
 def minority(engine: Engine) -> Iterator[str]:
@@ -65,6 +69,18 @@ def late(engine: Engine) -> Iterator[str]:
         yield (
             f"{len(tasks)} tasks came to light too late to be sure that nobody has done them (submitted at {by}, such "
             f"as {min(tasks)}): they do not run; `actonce dead retry` runs one, `actonce dead drop` lets it go"
+        )
+
+
+def ids(engine: Engine) -> Iterator[str]:
+    """Every process that ever wrote is an id in the document, which no compaction takes away."""
+    document = engine.ledger.document
+    known, most = document.client_count, document.limits.known_clients_max
+    if known >= CLIENTS_SHARE * most:
+        yield (
+            f"the document holds the ids of {known:,} processes, and may hold {most:,}; then a restarted replica is "
+            "refused: stop all replicas, `actonce journal export` on one, `actonce journal import --renew` into an "
+            "empty folder, start it with --new, and the others with --join on empty folders"
         )
 
 

@@ -142,6 +142,10 @@ def test_a_file_goes_from_one_disk_to_another(tmp_path: Path) -> None:
     assert taken["digest"] == made["digest"]
     found = facts("check", "--data", tmp_path / "b")
     assert (found["digest"], found["replica"]) == (made["digest"], "b")
+    other = ("--data", tmp_path / "c", "--agent", "kevin", "--name", "c")
+    renewed = facts("import", tmp_path / "state", *other, "--renew")
+    assert renewed["digest"] == made["digest"]
+    assert facts("check", "--data", tmp_path / "c")["digest"] == made["digest"]
     assert found["journal"] != made["journal"]
     opened, recovered = open_journal(tmp_path / "b", agent="kevin", replica="b", post=lambda call: None, on_error=fail)
     opened.close()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actonce.compare_messages import NUMBER_MAX, SUMS_BYTES_MAX, Rows, Sums
 from actonce.errors import MessageInvalid
 from actonce.messages import (
     MEMBERS_MAX,
@@ -52,8 +53,12 @@ flags = st.booleans()
 names = st.lists(st.text("abc", max_size=5), max_size=3).map(tuple)
 contact = st.builds(Contact, st.text("abc", max_size=5), st.text("abc:", max_size=5), flags)
 contacts = st.lists(contact, max_size=4).map(tuple)
+moments = st.integers(1, NUMBER_MAX)
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Heartbeat, times, times, counts, digests, st.dictionaries(counts, counts), counts, counts, names),
+    st.builds(
+        *(Heartbeat, times, times, counts, digests, st.dictionaries(counts, counts), counts, counts, names),
+        basis=counts,
+    ),
     st.builds(Announce, st.builds(View, counts, members, members), flags, flags, flags, members, names),
     st.builds(Push, st.binary()),
     st.builds(Ack, counts),
@@ -71,6 +76,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Edit, st.binary(), st.binary()),
     st.builds(TextAsk, st.binary()),
     st.builds(TextDigest, digests),
+    st.builds(Sums, moments, st.binary(max_size=100), flags),
+    st.builds(Rows, moments, moments, st.binary(max_size=100), flags),
 )
 numbers: st.SearchStrategy[object] = st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats()
 small_keys = st.integers(0, 9) | st.text(max_size=2)
@@ -97,7 +104,7 @@ def test_arbitrary_bytes_raise_nothing_else(data: bytes) -> None:
     _decodes_or_refuses(data)
 
 
-@given(st.integers(0, 8) | st.integers(48, 56), st.lists(anything, max_size=7))
+@given(st.integers(0, 8) | st.integers(48, 56) | st.integers(64, 65), st.lists(anything, max_size=7))
 def test_arbitrary_arrays_raise_nothing_else(tag: int, rest: list[object]) -> None:
     _decodes_or_refuses(msgpack.packb([tag, *rest]))
 
@@ -128,6 +135,11 @@ def _decodes_or_refuses(frame: bytes) -> None:
         [4, "1"],
         [4, 1.0],
         [6, 1, 1, b""],
+        [64, 0, b"", True],
+        [64, 1, bytes(SUMS_BYTES_MAX + 1), True],
+        [64, True, b"", True],
+        [65, 1, NUMBER_MAX + 1, b"", True],
+        [65, 1, 1, "rows", True],
         [6, -1, 1, b""],
         [7, 1],
         [1, 1, 1.0, 1, bytes(16), {}, []],

@@ -8,7 +8,7 @@ from actonce.agent import Agent
 from actonce.placement import Traits
 from actonce.settings import LAN
 from actonce.troubles import DENIAL_S, troubles
-from actonce_crdt import Done, Task, pack_value
+from actonce_crdt import Delta, Done, Task, pack_value
 
 from .lab import Lab, run, turns
 
@@ -156,5 +156,20 @@ def test_a_kind_that_nobody_has_a_handler_for_is_named_while_its_tasks_wait() ->
         engine.ledger.write(Done("new/k", engine.ledger.stamp(), "a", 1, True, pack_value(None), ""))
         await turns()
         assert not list(troubles(engine))
+
+    run(scenario)
+
+
+def test_a_document_that_has_nearly_used_up_its_ids() -> None:
+    async def scenario() -> None:
+        lab = await formed("a")
+        document = lab.engine("a").ledger.document
+        document.limits = replace(document.limits, known_clients_max=10)
+        document._apply(tuple(Delta(client, "z", 0, 1, 0, 1, (), b"") for client in range(1, 8)))
+        assert not list(troubles(lab.engine("a")))
+        document._apply((Delta(8, "z", 0, 1, 0, 1, (), b""),))
+        [fact] = troubles(lab.engine("a"))
+        assert fact.startswith("the document holds the ids of 8 processes, and may hold 10; then a restarted replica")
+        assert "import --renew`" in fact
 
     run(scenario)

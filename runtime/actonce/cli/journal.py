@@ -141,8 +141,13 @@ def _exported(make: Callable[[Path, Path], Facts], file: Path, data: Path, as_js
 @data_option
 @click.option("--agent", required=True, metavar="NAME", help="Name of the agent, as in Agent(NAME).")
 @click.option("--name", required=True, metavar="NAME", help="Of the replica that is to use this folder.")
+@click.option(
+    "--renew",
+    is_flag=True,
+    help="Keep every entry, and none of the ids of the processes that wrote them: for a mesh that has used up its ids.",
+)
 @json_option
-def import_(file: Path, data: Path, agent: str, name: str, as_json: bool) -> None:
+def import_(file: Path, data: Path, agent: str, name: str, renew: bool, as_json: bool) -> None:
     """Start anew from a file of `export` or `backup`, after all replicas are lost.
 
     Import it on one replica and start that one with --new; start the others with --join, on empty folders. The file is
@@ -151,7 +156,7 @@ def import_(file: Path, data: Path, agent: str, name: str, as_json: bool) -> Non
 
     Votes of the roster and rights of quotas belong to the journals that are lost: they do not come back.
     """
-    facts: dict[str, Any] = care.import_(data, file, agent=agent, replica=name)
+    facts: dict[str, Any] = care.import_(data, file, agent=agent, replica=name, renew=renew)
     lines = [
         f"{facts['entries']} entries of agent {facts['agent']} are in {data}, digest {facts['digest']}",
         f"start it: actonce run ... --name {name} --data {data} --new, and all others with --join",

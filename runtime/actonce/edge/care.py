@@ -142,8 +142,8 @@ def backup(folder: Path, file: Path) -> Facts:
         return _facts(folder, file, transfer.write_export(file, *transfer.read_live(folder)))
 
 
-def import_(folder: Path, file: Path, *, agent: str, replica: str) -> Facts:
-    """Make a journal from `file` in a folder that has none.
+def import_(folder: Path, file: Path, *, agent: str, replica: str, renew: bool = False) -> Facts:
+    """Make a journal from `file` in a folder that has none. `renew`: without the client ids of the past.
 
     Raises:
         ConfigError, ExportRefused, JournalError: nothing changed; the message says why.
@@ -152,7 +152,7 @@ def import_(folder: Path, file: Path, *, agent: str, replica: str) -> Facts:
     check_name("an agent", agent)
     transfer.read_export(file)  # before any folder is made
     with held(folder, new=True):
-        made = transfer.import_journal(folder, file, agent=agent, replica=replica)
+        made = transfer.import_journal(folder, file, agent=agent, replica=replica, renew=renew)
     return _facts(folder, file, made) | {"replica": replica}
 
 

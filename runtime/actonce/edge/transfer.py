@@ -180,8 +180,20 @@ def _read_text(line: bytes) -> bytes:
     return base64.b64decode(line.removeprefix(TEXT_LINE), validate=True)
 
 
-def import_journal(folder: Path, file: Path, *, agent: str, replica: str) -> Export:
-    """Make the journal in `folder`, whose lock the caller holds, from a file. All or nothing.
+def renewed(updates: Sequence[bytes]) -> list[bytes]:
+    """The same entries in the same logs, as if one process had written each log: no client id of the past is kept.
+
+    The digest stays. A replica that has the old ids takes these entries for further ones: both say the same, twice.
+    """
+    logs: dict[str, list[bytes]] = {}
+    for entry in make_document(updates).entries():
+        logs.setdefault(entry.log, []).append(entry.data)
+    ids = {log: secrets.randbits(53) or 1 for log in logs}
+    return [Document(log, ids[log]).append(entries).update for log, entries in logs.items()]
+
+
+def import_journal(folder: Path, file: Path, *, agent: str, replica: str, renew: bool = False) -> Export:
+    """Make the journal in `folder`, whose lock the caller holds, from a file. All or nothing. `renew`: see `renewed`.
 
     Raises:
         ConfigError, ExportRefused: see `read_export`; or the file is another agent's.
@@ -189,6 +201,7 @@ def import_journal(folder: Path, file: Path, *, agent: str, replica: str) -> Exp
         JournalFailed: the disk is full, or failed.
     """
     made, updates, texts = read_export(file)
+    updates = tuple(renewed(updates)) if renew else updates
     if made.agent != agent:
         raise ExportRefused(f"{file} holds the journal of agent {made.agent!r}, not of {agent!r}")
     try:
