@@ -7,7 +7,7 @@ One replica, the first by rank, is the *keeper*: while it is in contact with all
 A log is gone through in a *pass*: from its front, `FRONT` entries a turn, what is still needed to the end of our own.
 A pass begins when the log has doubled since the last, or `forget_after_s` after it; so each entry is copied a bounded
 number of times, and a log is never much longer than twice what is alive, or four times while it grows fast. Nothing
-here blocks the loop for longer than it takes to look at `FRONT` entries, or at four times what came since the last turn.
+here blocks the loop for longer than it takes to look at `FRONT` entries, or at `KEEP_UP` times what came meanwhile.
 
 A task is remembered for its retention after its end, and at most `forget_after_s` and a few passes longer. A replica
 that was away for longer than `forget_after_s` joins like any other: what it alone had been asked for is *late*.
@@ -30,8 +30,8 @@ from actonce_crdt import Cut, Rules, TaskState, Unfinished, next_floor
 FRONT = 256
 """Entries of a log that one turn goes through, at least."""
 KEEP_UP = 4
-"""Times as many as have come since the last turn, if that is more: a pass that lets half as many come as it goes through
-would end with a log as long as before."""
+"""Times as many as have come since the last turn, if that is more: a pass that lets half as many come as it goes
+through would end with a log as long as before."""
 FRONT_MAX = 2048
 """At most, so that no turn takes long."""
 PASS_MIN = 512

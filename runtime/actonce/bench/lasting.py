@@ -68,7 +68,7 @@ def heaviest(tasks: int, found: Sequence[dict[str, Any]]) -> Weight:
     """Of three replicas."""
 
     def largest(name: str) -> int:
-        return max(one[name] for one in found)
+        return max(int(one[name]) for one in found)
 
     return Weight(
         tasks,
