@@ -21,7 +21,7 @@ README = Path(__file__).with_name("README.md")
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Only this; may be given several times.")
 @click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True, help="Of what is repeated.")
 @click.option("--rivals", metavar="KEY,KEY", help=f"Only these: {', '.join(rival.key for rival in RIVALS)}.")
-@click.option("--tasks", type=click.IntRange(120), metavar="N", help="Of growth: a million take an hour of a core.")
+@click.option("--tasks", type=click.IntRange(120), metavar="N", help="Of growth: a million take hours.")
 @click.option("--print", "only_print", is_flag=True, help="Print the tables; leave the README as it is.")
 def main(only: tuple[str, ...], runs: int, rivals: str | None, tasks: int | None, only_print: bool) -> None:
     """Measure everything on this machine, about ten minutes, and write the tables of benchmarks/README.md.

@@ -6,8 +6,8 @@ One replica, the first by rank, is the *keeper*: while it is in contact with all
 
 A log is gone through in a *pass*: from its front, `FRONT` entries a turn, what is still needed to the end of our own.
 A pass begins when the log has doubled since the last, or `forget_after_s` after it; so each entry is copied a bounded
-number of times, and a log is never much longer than twice what is alive. Nothing here blocks the loop for longer than
-it takes to look at `FRONT` entries.
+number of times, and a log is never much longer than twice what is alive, or four times while it grows fast. Nothing
+here blocks the loop for longer than it takes to look at `FRONT` entries, or at `KEEP_UP` times what came meanwhile.
 
 A task is remembered for its retention after its end, and at most `forget_after_s` and a few passes longer. A replica
 that was away for longer than `forget_after_s` joins like any other: what it alone had been asked for is *late*.
@@ -28,7 +28,12 @@ from actonce.world import World
 from actonce_crdt import Cut, Rules, TaskState, Unfinished, next_floor
 
 FRONT = 256
-"""Entries of a log that one turn goes through."""
+"""Entries of a log that one turn goes through, at least."""
+KEEP_UP = 4
+"""Times as many as have come since the last turn, if that is more: a pass that lets half as many come as it goes
+through would end with a log as long as before."""
+FRONT_MAX = 2048
+"""At most, so that no turn takes long."""
 PASS_MIN = 512
 """A log shorter than this is left alone, but for a raised floor."""
 STEPS_A_FORGET = 8
@@ -44,6 +49,8 @@ class Pass:
     log: str
     left: int
     """Entries that were in it when the pass began, and are not looked at yet."""
+    seen: int
+    """Entries in it after the last turn."""
 
 
 class Upkeep:
@@ -159,16 +166,19 @@ class Upkeep:
                 self._passed[log] = (self.until, now)
                 self._needed = frozenset(self._named_by_unfinished())
                 self.passes += 1
-                return Pass(log, count)
+                return Pass(log, count, count)
         return None
 
     def _go_on(self, under_way: Pass) -> None:
-        count = min(FRONT, under_way.left, self._ledger.document.count(under_way.log))
+        there = self._ledger.document.count(under_way.log)
+        keep_up = min(KEEP_UP * max(0, there - under_way.seen), FRONT_MAX)
+        count = min(max(FRONT, keep_up), under_way.left, there)
         if count:
             rules = Rules(self._retention, self._is_needed)
             cut = Cut(under_way.log, self._ledger.stamp(), self._ledger.name)
             self.forgotten += len(self._ledger.compact(under_way.log, count, rules, cut))
             under_way.left -= count
+            under_way.seen = self._ledger.document.count(under_way.log)
         if not count or not under_way.left:
             self._size[under_way.log] = self._ledger.document.count(under_way.log)
             self._pass = None

@@ -24,7 +24,7 @@ from actonce.sim.cluster import Cluster, Feed, simulate
 from actonce.sim.plan import Mix, Plan
 from actonce.sim.run import Outcome, Scenario, Work
 from actonce.sim.world import EPOCH_S, SimWorld
-from actonce_crdt import Cell, CellState, Done, State, is_settled, place
+from actonce_crdt import Cell, CellState, Done, State, TallyState, is_settled, place
 
 from .forgetting import Forgetful, small_steps
 from .planted import TRAVEL_S, ConnectingSink
@@ -215,8 +215,9 @@ def remembered_wrong(state: State, notes: list[Done]) -> Iterator[str]:
     if not notes:
         return
     tasks = {one.key for one in notes}
-    if state.tallies[place("c", "done")].value != len(notes):
-        yield f"the counter says {state.tallies[place('c', 'done')].value}, outcomes are {len(notes)}"
+    counted = state.tallies.get(place("c", "done"), TallyState()).value
+    if counted != len(notes):
+        yield f"the counter says {counted}, outcomes are {len(notes)}"
     for name in ("seen", "by task"):
         found = memory_report.recall(state, name, 0)
         if found is None or set(found["value"]) != tasks:

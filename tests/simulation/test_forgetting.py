@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from actonce import upkeep
 from actonce.engine import Engine
 from actonce.sim.cluster import simulate
 from actonce.sim.memory_checkers import all_forgotten
@@ -131,6 +132,25 @@ def test_the_log_of_a_replica_that_is_gone_is_looked_after() -> None:
         assert await mesh.until(mesh.converged, 5.0)
 
     simulate(scenario)
+
+
+def test_a_log_that_grows_fast_is_shortened_as_fast(monkeypatch: Patch) -> None:
+    """More comes in a turn than `FRONT`: a pass that took no more in a turn would end with a log that has grown."""
+    monkeypatch.setattr(upkeep, "FRONT", 2)
+    monkeypatch.setattr(upkeep, "PASS_MIN", 32)
+
+    async def scenario() -> tuple[int, int]:
+        mesh = Mesh(5, "ab", settings=replace(SOON, retention_s=0.5, forget_after_s=1.0))
+        await mesh.form()
+        for number in range(320):
+            mesh.ask(f"m{number}", "ab"[number % 2])
+            await asyncio.sleep(1 / 40)
+        state, document = mesh.live()[0].ledger.state, mesh.live()[0].ledger.document
+        return document.entry_count, len(state.tasks)
+
+    entries, tasks = simulate(scenario)
+    assert tasks < 160, "half of all that were done"
+    assert entries < 960
 
 
 def test_a_key_is_new_again_after_its_retention_and_not_before() -> None:
