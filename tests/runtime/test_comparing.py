@@ -75,6 +75,7 @@ def test_an_answer_to_no_question_is_nothing(few: None) -> None:
         lab = await lab_of("ab")
         a, b = lab.engine("a"), lab.engine("b")
         await lab.outcome("echo", 1)
+        await lab.until(lambda: False, 0.5)  # until the last heartbeats about it came
         before = dict(a.membership.peers["b"].read)
         b.gossip.lines["a"].link.send(encode(Rows(77, 5, encode_rows(8, range(8), {9: (5, 0)}), True)))
         await lab.until(lambda: False, 0.5)
