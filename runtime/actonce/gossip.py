@@ -21,6 +21,7 @@ from actonce.ledger import Ledger
 from actonce.lines import Line, frames
 from actonce.membership import Membership
 from actonce.messages import (
+    BEAT_DIGEST_BYTES,
     Ack,
     Announce,
     Ask,
@@ -336,7 +337,8 @@ class Gossip:
         """Equal state vectors with different digests: some deletion, or worse, is missing on one side."""
         peer = self._membership.peers[name]
         document = self._ledger.document
-        return bool(peer.digest) and peer.digest != document.digest and document.has_vector(peer.read)
+        differs = bool(peer.digest) and peer.digest != document.digest[:BEAT_DIGEST_BYTES]
+        return differs and document.has_vector(peer.read)
 
     def announce(self) -> None:
         """Our view changed (and is on disk): tell everybody, with a heartbeat that makes it count."""
@@ -373,7 +375,7 @@ class Gossip:
             self._world.now(),
             peer.their_sent if not self.mutes(peer.member) else -math.inf,
             self._membership.announced.number,
-            self._ledger.document.digest,
+            self._ledger.document.digest[:BEAT_DIGEST_BYTES],
             news,
             peer.view.number if peer.view is not None and peer.member in self._membership.view.members else 0,
             self._free(),

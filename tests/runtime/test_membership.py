@@ -16,7 +16,7 @@ from actonce.settling import Settled
 from actonce.world import ProcessId
 
 A, B, C, D = (Member(name, 1) for name in "abcd")
-DIGEST = bytes(16)
+DIGEST = bytes(8)
 NOBODY = View(0, frozenset())
 
 

@@ -7,7 +7,7 @@ from actonce.ownership import Member, View
 from actonce.peers import Peer
 
 ME, B = Member("a", 1), Member("b", 1)
-DIGEST = b"d" * 16
+DIGEST = b"d" * 8
 
 
 def beat(sent: float = 1.0, echo: float = -math.inf, read: dict[int, int] | None = None) -> Heartbeat:

@@ -22,7 +22,7 @@ def peer(
     """A peer that announced `said` and answered a heartbeat that we sent at `answered`; we lack `lacks` entries."""
     made = Peer(Member(name, 1), linked=linked)
     made.announce(Announce(said, settled, leaving=False))
-    made.heartbeat(Heartbeat(1.0, answered, 1, bytes(16), {7: lacks} if lacks else {}), {}, 20.0)
+    made.heartbeat(Heartbeat(1.0, answered, 1, bytes(8), {7: lacks} if lacks else {}), {}, 20.0)
     return made
 
 

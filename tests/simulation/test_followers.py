@@ -284,7 +284,7 @@ def test_what_members_forget_followers_forget_and_nobody_brings_it_back(monkeypa
     run(scenario)
 
 
-@pytest.mark.parametrize("frame", [b"\xff", b"", encode(Ack(1)), encode(Heartbeat(1.0, 1.0, 1, bytes(16), {}))])
+@pytest.mark.parametrize("frame", [b"\xff", b"", encode(Ack(1)), encode(Heartbeat(1.0, 1.0, 1, bytes(8), {}))])
 def test_what_a_follower_must_not_say_ends_its_link_and_nothing_else(frame: bytes) -> None:
     async def scenario() -> None:
         flock = Flock(7, 1, members=("a",))
