@@ -56,7 +56,8 @@ contacts = st.lists(contact, max_size=4).map(tuple)
 moments = st.integers(1, NUMBER_MAX)
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(
-        *(Heartbeat, times, times, counts, st.binary(min_size=8, max_size=8), st.dictionaries(counts, counts), counts, counts, names),
+        *(Heartbeat, times, times, counts, st.binary(min_size=8, max_size=8), st.dictionaries(counts, counts)),
+        *(counts, counts, names),
         basis=counts,
     ),
     st.builds(Announce, st.builds(View, counts, members, members), flags, flags, flags, members, names),
