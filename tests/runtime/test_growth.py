@@ -8,6 +8,7 @@ from unittest.mock import MagicMock
 import click.testing
 import pytest
 
+from actonce.bench import growth
 from actonce.bench.growth import Weight, judge, line, run_growth
 from actonce.bench.lasting import count_posts, heaviest
 from actonce.bench.naive import Naive, Size, measure_naive
@@ -15,10 +16,15 @@ from actonce.bench.plot import plot_growth
 from actonce.cli import bench_growth
 
 
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "ROWS", 4)
+
+
 def test_every_figure_is_measured_in_one_run() -> None:
     found = run_growth(120)
     assert found.tasks == 120
-    assert len(found.rows) == 40
+    assert len(found.rows) == 4
     assert found.rows[-1].remembered == 120
     assert min(found.document_bytes, found.journal_bytes, found.naive_document_bytes, *found.cpu_ms_per_task) > 0
 

@@ -67,7 +67,13 @@ class Everything(Forgetful):
         self.forgotten = 0
         self.checkers = (self.memory_wrong, self.polls_wrong, self.slots_wrong, self.shadowed)
         self.leftovers = old_are_forgotten
-        start = self.cluster.start
+        start, submit = self.cluster.start, self.cluster.submit
+
+        def submitted(name: str, *asked: Any, **terms: Any) -> None:
+            """Not to a process that is stopped: it would read it when it goes on, when the key may be new again."""
+            world = self.cluster.nodes[name].world
+            if world is not None and not world.paused:
+                submit(name, *asked, **terms)
 
         def started(name: str, *, new: bool = False) -> Engine:
             engine = start(name, new=new)
@@ -75,7 +81,7 @@ class Everything(Forgetful):
             self._watch(engine)
             return engine
 
-        self.cluster.start = started  # type: ignore[method-assign]
+        self.cluster.start, self.cluster.submit = started, submitted  # type: ignore[method-assign]
 
     def _watch(self, engine: Engine) -> None:
         changed, known = engine.claims.changed, self.known.setdefault(engine.world.process.pid, [])

@@ -22,7 +22,7 @@ SHOWN = 10
 TASKS_SIMULATED, TASKS_REAL = 3_000, 5_000
 
 
-@click.command(epilog="Example, most of an hour: actonce bench growth --real --tasks 1000000 --rate 400/s --json")
+@click.command(epilog="Example, more than an hour: actonce bench growth --tasks 1000000 --plot growth.png --json")
 @click.option(
     "--tasks",
     type=click.IntRange(120, 10_000_000),

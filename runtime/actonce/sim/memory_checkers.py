@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from actonce.sim.checkers import Checker, long_apart, runs
@@ -10,13 +11,15 @@ from actonce_crdt import State, is_settled
 
 
 def never_again(cluster: Cluster) -> Iterator[str]:
-    """No handler begins after the outcome of its task was known, but on the other side of a long partition.
+    """No handler begins after the outcome of its task was known, but on the other side of a long partition; or only to
+    a process that was killed in the next moment, before anybody need have heard of it.
 
     For scenarios in which nobody submits a key again later than its retention after its outcome.
     """
+    killed = {event.pid: event.at for event in cluster.history.of("killed")}
     for task, begins in runs(cluster).items():
         known = cluster.history.outcomes.get(task)
-        if known is None:
+        if known is None or killed.get(known[2], math.inf) <= known[0] + cluster.slack_s + UNHEARD_S:
             continue
         at, name, pid = known
         for event, _ in begins:
@@ -51,6 +54,8 @@ def _is_settled(state: State, task: str) -> bool:
     return all(is_settled(state.effects[key]) for key in state.effects_of(task))
 
 
+UNHEARD_S = 0.2
+"""From an outcome to the moment when another replica has read it, without what slow links add: a disk and a link."""
 ENTRIES_LEFT_MAX = 32
 """Entries a log: the roster, which lives for ever; floors, marks of the shortening, what is on its way."""
 
