@@ -142,6 +142,12 @@ class Ledger:
         if update != EMPTY_UPDATE:
             self.when_durable(go)
 
+    @property
+    def unflushed(self) -> list[tuple[EntryId, bytes]]:
+        """What was written in this turn of the loop: in the state by now, and not yet in the document."""
+        first = self.next_clock - len(self._batch)
+        return [((self.client_id, clock), data) for clock, data in enumerate(self._batch, first)]
+
     def _flush(self) -> None:
         batch, self._batch = self._batch, []
         if batch:

@@ -201,7 +201,8 @@ def _reaches(cluster: Cluster, third: str, pair: tuple[str, str], since: float, 
 def fold_from_scratch(cluster: Cluster) -> Iterator[str]:
     """The state that is kept incrementally equals the fold of the entries in the document."""
     for engine in cluster.live():
-        entries = ((entry.id, decode(entry.data)) for entry in engine.ledger.document.entries())
+        written = [(entry.id, entry.data) for entry in engine.ledger.document.entries()]
+        entries = ((entry_id, decode(data)) for entry_id, data in [*written, *engine.ledger.unflushed])
         if State.fold(entries).canonical() != engine.ledger.state.canonical():
             yield f"{engine.me.name}: the state is not the fold of its entries"
 
