@@ -62,7 +62,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ),
     ("edge", "memory_report", "quota_report"),
     ("control_report", "election_report", "follower_report"),
-    ("effect_report", "http_api", "http_memory", "obstacles", "replica", "reporting", "sim", "troubles"),
+    ("effect_report", "http_api", "http_memory", "metrics", "obstacles", "replica", "reporting", "sim", "troubles"),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )

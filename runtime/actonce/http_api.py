@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from actonce import control_report, effect_report, election_report, heal, http_memory, quota_report, reporting
+from actonce import control_report, effect_report, election_report, heal, http_memory, metrics, quota_report, reporting
 from actonce.control import Ordered
 from actonce.doubts import ANSWERS
 from actonce.engine import Engine
@@ -45,7 +45,7 @@ RESULT_WAIT_S_MAX = 60.0
 ROSTER_WAIT_S = 10.0
 HOOK = "/hook/"
 PAGES = (
-    "GET /status, /tasks, /dead, /posts, /doubts, /schedules, /quota, /memory, /memory/NAME, /explain/TASK, "
+    "GET /status, /metrics, /tasks, /dead, /posts, /doubts, /schedules, /quota, /memory, /memory/NAME, /explain/TASK, "
     "/result/TASK, /roster, /control, /report, /healthz, /readyz; POST /submit, /hook/PATH, /cancel/TASK, "
     "/retry/TASK, /drop/TASK, /doubts/EFFECT, /memory/NAME, /roster, /control, /quota/found"
 )
@@ -84,6 +84,9 @@ class HttpApi:
         match request.method, request.path.removeprefix("/").split("/", 1):
             case "GET", ["status"]:
                 return _answer(200, reporting.status(self._engine))
+            case "GET", ["metrics"]:
+                found = metrics.metrics(self._engine)
+                return HttpResponse(200, found.encode(), {"Content-Type": metrics.CONTENT_TYPE})
             case "GET", ["tasks"]:
                 return _answer(200, reporting.tasks(self._engine, request.query.get("state"), _limit(request)))
             case "GET", ["schedules"]:
