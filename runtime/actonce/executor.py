@@ -140,8 +140,6 @@ class Executor:
     def must_wait(self, state: TaskState) -> bool:
         """Whether this task, which saw a process die, may not begin beside another one of its sort."""
         mine = self._poison.deaths(state)
-        if state.task is not None and state.task.kind == RECLAIM:
-            return False  # others may wait for it; and what kills processes is in handlers
         return mine > 0 and any(must_be_apart(mine, deaths, age_s) for deaths, age_s in self._deadly())
 
     def company(self) -> frozenset[tuple[int, bool]]:

@@ -26,6 +26,7 @@ from actonce.guards import Guards
 from actonce.ledger import Ledger
 from actonce.membership import Membership
 from actonce.ownership import Member
+from actonce.reclaim import RECLAIM
 from actonce_crdt import Claim, Passed, TaskState
 
 DEATHS_MAX = 3
@@ -97,6 +98,8 @@ class Poison:
         told = state.passed is not None and state.passed.epoch >= claim.epoch
         if told or state.task is None or not self._died(Member(*claim.claimant)):
             return False
+        if state.task.kind == RECLAIM:
+            return False  # it runs no code of a user; and set aside, or waiting beside others, it would lock rights up
         return self._guards.of(state.task.kind).begun(state, claim) and not self._brought_on(claim)
 
     def _brought_on(self, claim: Claim) -> bool:

@@ -14,7 +14,7 @@ from tests.runtime.lab import Lab, run
 
 from actonce.agent import Agent
 from actonce.desk import Desk
-from actonce.errors import QuotaTimeout
+from actonce.errors import GateClosed, QuotaTimeout
 from actonce.limits import Resource
 from actonce.running import Run
 from actonce.sim.cluster import Cluster
@@ -44,13 +44,14 @@ class Callers:
             world.hands.start(lambda: self.loop(world, engine.desk))
 
     async def loop(self, world: SimWorld, desk: Desk) -> None:
-        while not world.dead:
-            if not self.wanted:
-                await anyio.sleep(0.05)
-                continue
-            with contextlib.suppress(QuotaTimeout):
-                async with spending(desk, self.patience_s):
-                    await self.lab.feed.provider.call(world, requests=1)
+        with contextlib.suppress(GateClosed):  # its replica leaves
+            while not world.dead:
+                if not self.wanted:
+                    await anyio.sleep(0.05)
+                    continue
+                with contextlib.suppress(QuotaTimeout):
+                    async with spending(desk, self.patience_s):
+                        await self.lab.feed.provider.call(world, requests=1)
 
 
 def spending(desk: Desk, timeout_s: float | None = None, **units: int) -> Spending:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from actonce.reclaim import RECLAIM
 from actonce.sim.plan import Crash, CutLink, Drift, Leave, OneWay, Partition, Skew, SlowDisk, Suspend
 from actonce.sim.provider import over_periods
 
@@ -96,3 +97,20 @@ def test_a_use_beyond_a_clock_s_error_counts_for_its_own_day() -> None:
     assert list(over_periods([*full, (9.95, 1)], 8, days, lambda at: 0.1)) == []
     assert list(over_periods([*full, (9.85, 1)], 8, days, lambda at: 0.1)) == ["9 instead of 8 in period 0"]
     assert list(over_periods([*full, (9.95, 9)], 8, days, lambda at: 0.1)) == ["9 instead of 8 in period 1"]
+
+
+def test_taking_rights_is_never_set_aside(monkeypatch: Patch) -> None:
+    """Processes die with it as with anything that runs when they do: it has done nothing to them."""
+    limited.short_days(monkeypatch, scarce.DAY_S, scarce.SKEW_S)
+    deaths: list[int] = []
+    look_back = scarce.ScarceRun.look_back
+
+    def counting(self: scarce.ScarceRun) -> None:
+        tasks = self.cluster.live()[0].ledger.state.tasks.values()
+        deaths.extend(one.deaths for one in tasks if one.task is not None and one.task.kind == RECLAIM)
+        look_back(self)
+
+    monkeypatch.setattr(scarce.ScarceRun, "look_back", counting)
+    scarce.run_day(1720, DEADLOCKS[1720], "leased", "cuts")
+    assert deaths
+    assert not any(deaths)

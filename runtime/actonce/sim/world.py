@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -48,8 +49,14 @@ class SimHands:
     def start(self, job: Callable[[], Coroutine[Any, Any, None]]) -> Cancel:
         handle = _Job(self._process, job)
         self._jobs.add(handle)
-        handle.task.add_done_callback(lambda _: self._jobs.discard(handle))
+        handle.task.add_done_callback(lambda task: self._ended(handle, task))
         return handle
+
+    def _ended(self, handle: _Job, task: asyncio.Task[None]) -> None:
+        self._jobs.discard(handle)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._process.dead:  # now, and not when the collector finds the task
+            self._process.loop.call_exception_handler({"message": "a job raised", "exception": error})
 
     async def plain(self, work: Callable[[RunAsync], Any]) -> Any:
         return await hand_over(work)
