@@ -18,7 +18,7 @@ from actonce.compare_messages import Rows, Sums
 from actonce.comparing import Comparing
 from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
-from actonce.lines import Line, frames
+from actonce.lines import Line, brief, frames
 from actonce.membership import Membership
 from actonce.messages import (
     BEAT_DIGEST_BYTES,
@@ -242,7 +242,7 @@ class Gossip:
 
     def push(self, update: bytes) -> None:
         """Send an update, which is on disk, to every linked peer. A peer with a full queue will ask for it."""
-        parts = frames(self.texting.texts.message(update))
+        parts = frames(brief(self.texting.texts.message(update), self._about.client))
         for line in self.lines.values():
             line.send_frames(parts)
 
@@ -348,13 +348,8 @@ class Gossip:
         line.announced_at = now
         line.send(self._announcement())
 
-    def goodbye(self) -> None:
-        """We have stopped acting for good."""
-        for line in list(self.lines.values()):
-            line.send(Bye())
-
-    def want(self, word: Want) -> None:
-        """Tell every linked peer what we need."""
+    def tell(self, word: Bye | Want) -> None:
+        """Every linked peer."""
         for line in list(self.lines.values()):
             line.send(word)
 

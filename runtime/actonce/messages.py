@@ -95,6 +95,13 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
+class Append:
+    """As `Push`, of entries that the sender just appended to its own chain: see `actonce_crdt.appends`."""
+
+    append: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """The sender has integrated the receiver's own entries below this clock of its present client id."""
 
@@ -163,6 +170,7 @@ Message = (
     Heartbeat
     | Announce
     | Push
+    | Append
     | Ack
     | Ask
     | Chunk
@@ -199,6 +207,8 @@ def encode(message: Message) -> bytes:
             body = [7]
         case Kept(clock):
             body = [8, clock]
+        case Append(append):
+            body = [9, append]
         case Want(needs):
             body = [16, {resource: list(counts) for resource, counts in needs.items()}]
         case Edit(update, text):
@@ -257,6 +267,8 @@ def decode(frame: bytes) -> Message:
                 return Bye()
             case [8, int(clock)]:
                 return Kept(clock)
+            case [9, bytes(append)]:
+                return Append(append)
             case [16, dict(needs)]:
                 _check(len(needs) <= RESOURCES_MAX)
                 return Want({resource: _read_need(resource, counts) for resource, counts in needs.items()})
