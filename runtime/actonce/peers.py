@@ -15,14 +15,12 @@ from actonce.errors import ConfigError, MessageInvalid
 from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View
 from actonce.placement import NO_TRAITS, Traits
+from actonce.settings import CONTACT_WINDOW_S_MAX
 from actonce.world import ProcessId
 from actonce_crdt.updates import DEFAULT_LIMITS
 
 READ_MAX = DEFAULT_LIMITS.known_clients_max
 """Client ids that a peer may say it has read: no document has more."""
-
-CONTACT_WINDOW_S_MAX = 3600.0
-"""A peer with a longer one could never be given up."""
 
 
 @dataclass(frozen=True, slots=True)
