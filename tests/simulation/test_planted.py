@@ -180,7 +180,10 @@ def test_a_rule_taken_out_is_missed(
     assert faults(scenario, trials) != []
 
 
-@pytest.mark.parametrize("scenario", [paused_at_the_gate, older_journal, cold_start, hearsay], ids=lambda it: it.__name__)
+CLEAN: list[Scenario] = [paused_at_the_gate, older_journal, cold_start, hearsay]
+
+
+@pytest.mark.parametrize("scenario", CLEAN, ids=lambda it: it.__name__)
 def test_with_all_rules_nothing_goes_wrong(scenario: Scenario) -> None:
     assert faults(scenario, range(5)) == []
 
