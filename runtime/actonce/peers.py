@@ -220,6 +220,7 @@ class Peer:
         self.linked = False
         self.round_trips = 0
         self.their_sent = -math.inf
+        self.confirmed = self.contact  # what was not flushed yet never will be: from here on we forget what we lack
         self.behind.clear()
         self.behind_since, self.unsaid = math.inf, False
 

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from actonce.messages import Announce
+from actonce.messages import Announce, Heartbeat
 from actonce.ownership import View
+from actonce.peers import Peer
 from actonce.settling import Settled
 
-from .test_membership import A, B, C, Replica, mesh
+from .test_membership import DIGEST, A, B, C, Replica, mesh
 
 
 def test_a_word_that_was_withdrawn_does_not_come_back() -> None:
@@ -51,3 +52,18 @@ def test_a_view_from_before_it_settled_anew_says_nothing_of_that_it_has_settled(
     assert not replica.it.settled_durably, "the view that it settled into is not on the disk"
     replica.it.view_durable(replica.views[-1].number)
     assert replica.it.settled_durably
+
+
+def test_a_promise_that_was_not_flushed_when_its_link_ended_never_counts() -> None:
+    """The next link begins with an announcement, which voids it; but may be lost, as in the full queue of a relay."""
+    peer = Peer(B, linked=True)
+    peer.announce(Announce(View(1, frozenset({A, B})), settled=True, leaving=False))
+    peer.heartbeat(Heartbeat(1.0, 1.0, 1, DIGEST, {}), {}, now=1.1)
+    peer.heartbeat(Heartbeat(2.0, 2.0, 1, DIGEST, {7: 6}), {}, now=2.1)
+    assert peer.contact == 1.0
+    peer.unlink()
+    peer.linked = True
+    peer.has_read({1: 1}, {1: 1}, now=2.2)
+    assert peer.contact == 1.0, "an acknowledgement came; we still lack what it had read"
+    peer.heartbeat(Heartbeat(3.0, 3.0, 1, DIGEST, {7: 6}), {7: 6}, now=3.1)
+    assert peer.contact == 3.0
