@@ -18,6 +18,7 @@ from actonce.placement import NO_TRAITS, Traits
 from actonce.settings import CONTACT_WINDOW_S_MAX
 from actonce.world import ProcessId
 from actonce_crdt.updates import DEFAULT_LIMITS
+from actonce_transports import Identity
 
 READ_MAX = DEFAULT_LIMITS.known_clients_max
 """Client ids that a peer may say it has read: no document has more."""
@@ -48,6 +49,21 @@ class About:
     def follows(self, other: About) -> bool:
         """Whether this process held the lock of the other's journal after it: then that one has surely ended."""
         return other.journal in (self.journal, self.replaces)
+
+    def meet(self, name: str, peer: Identity) -> About:
+        """What a peer says of itself to this replica, which is called `name`.
+
+        Raises:
+            MessageInvalid: it is none of ours; why, as a sentence for its user.
+        """
+        about = About.decode(peer.about)
+        if about.agent != self.agent:
+            raise MessageInvalid(f"this is agent {self.agent!r}, not {about.agent!r}")
+        if peer.name == name:
+            if about.journal == self.journal and about.incarnation == self.incarnation:
+                raise MessageInvalid("self: this is the replica itself")
+            raise MessageInvalid(f"name taken: another live replica is called {peer.name!r}")
+        return about
 
     def encode(self) -> bytes:
         """For the handshake."""

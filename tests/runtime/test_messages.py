@@ -60,6 +60,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         *(counts, counts, names),
         basis=counts,
     ),
+    st.builds(Heartbeat, times, times, counts, st.binary(min_size=8, max_size=8), st.just({}), first=st.just(True)),
     st.builds(Announce, st.builds(View, counts, members, members), flags, flags, flags, members, names),
     st.builds(Push, st.binary()),
     st.builds(Ack, counts),

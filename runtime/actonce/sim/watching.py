@@ -112,7 +112,7 @@ def count(history: History, engine: Engine) -> None:
     """Add up the rare branches that a process went through."""
     sometimes = history.sometimes
     for name, times in engine.gossip.counts.items():
-        if name in ("gaps", "overflows", "refused", "asks"):
+        if name in ("gaps", "overflows", "refused", "asks", "state_transfers_resumed"):
             sometimes[name] += times
     for slot in engine.quotas.slots.values():
         sometimes["transfers"] += slot.account.transfers
