@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from actonce.agent import parse_duration_s
 from actonce.errors import ConfigError, PayloadInvalid
@@ -38,8 +39,7 @@ class Terms:
     parent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Why a task may not begin yet: a time (unix milliseconds), or another task."""
 
     until_ms: int = 0
