@@ -73,7 +73,7 @@ class Membership:
         self._pending: list[Peer] | None = None
         """Whoever `_progress` may find something new about, at most."""
         self._oldest: tuple[Peer, float] | None = None
-        """Whose promise ends first, and its date: dates only grow, but for a new word."""
+        """Whose promise ends first, and its date: that only grows, but for a new word."""
         self.version = 0
         """Grows whenever the owner of some task may have changed."""
 
@@ -199,9 +199,8 @@ class Membership:
 
     def _unsettle(self, why: str) -> None:
         self._note(f"{why}: acts again once it has synced")
-        self._missed, self.durable = 0.0, 0
+        self._missed, self.durable, self.vouches = 0.0, 0, False
         self.settled, self._last, self._new, self._started = None, self.view, False, self._ticked
-        self.vouches = False
         self.version += 1
         self._on_unsettled()
 
@@ -295,18 +294,19 @@ class Membership:
             self._adopt()
         if new := newcomers(self.view.members, self._unfinished(), self._changed_at):
             self._change(self.view.members - new, self.view.lingering)
-        joining = {peer.member for peer in self._unfinished() if self._admissible(peer, now)} - self.view.members
+        members = self.view.members
+        joining = {p.member for p in self._unfinished() if p.member not in members and self._admissible(p, now)}
+        for member in sorted(joining):
+            self._note(f"{member.name} is a member (incarnation {member.incarnation})")
+            self.peers[member.name].admitted = self._active
+            self._removed.discard(member)
+            self._accused.pop(member, None)
         if joining:
-            for member in sorted(joining):
-                self._note(f"{member.name} is a member (incarnation {member.incarnation})")
-                self.peers[member.name].admitted = self._active
-                self._removed.discard(member)
-                self._accused.pop(member, None)
-            self._change(self.view.members | joining, self.view.lingering - joining)
+            self._change(members | joining, self.view.lingering - joining)
 
     def _unfinished(self) -> list[Peer]:
-        """All but the members of which we have in mind that they admitted us (so they have settled): of these only a
-        new word can change anything that `_progress` looks at. In a mesh at rest nobody, however large it is."""
+        """All but the members of which we have in mind that they admitted us: of these only a new word can change
+        anything that `_progress` looks at. In a mesh at rest nobody, however large it is."""
         peers = self.peers.values() if self._pending is None else self._pending
         self._pending = [p for p in peers if not p.flushed or p.member not in self.view.members]
         return self._pending
