@@ -26,7 +26,7 @@ not look late for a moment.
 What speaks of no task lives for ever: its joined state is as large as what it speaks of, not as its history.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -103,10 +103,12 @@ def rewrite(
     needed: dict[bytes, None] = {}
     forgotten: dict[str, None] = {}
 
-    def need(record: Record) -> None:
-        there = state.beside(record)
-        if not any(one[0] == client and one not in gone and known == record for one, known in there.items()):
-            needed[encode(record)] = None
+    def need(records: Iterable[Record], there: Mapping[EntryId, Record]) -> None:
+        """These, of one key, about which all this is there."""
+        written = [known for one, known in there.items() if one[0] == client and one not in gone]
+        for record in records:
+            if record not in written:
+                needed[encode(record)] = None
 
     seen: set[EntryId] = set()
     for entry_id in removed:
@@ -115,24 +117,24 @@ def rewrite(
             if entry_id in unread:
                 needed[unread[entry_id]] = None
             continue
-        first = next(iter(state.beside(record)))  # stands for its key in its key space
+        there = state.beside(record)
+        first = next(iter(there))  # stands for its key in its key space
         if first in seen:
             continue
         seen.add(first)
         if is_forgotten(state, record, rules):
             for floor in state.floors:
-                need(floor)
+                need([floor], state.beside(floor))
             state_of = state.tasks.get(record.key) if isinstance(record, _TASKS) else None
             if state_of is not None and state_of.done is not None and _is_asked_for_elsewhere(state, record.key, gone):
-                need(state_of.done)
+                need([state_of.done], there)
             elif isinstance(record, _TASKS):
                 forgotten[record.key] = None
         else:
-            for one in state.joined(record):
-                need(one)
+            need(state.joined(record), there)
             for one in state.evidence(record):
                 if not _is_below(state, one.stamp, _task_of(state, record), rules):
-                    need(one)
+                    need([one], there)
     if not needed:
         needed[encode(cut)] = None
     return Rewrite(tuple(needed), tuple(forgotten))

@@ -8,7 +8,6 @@ doubt    the largest (round, settled, epoch, stamp,      a settled doubt outlive
 """
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from .entries import Doubt, EffectRecord, Intent, Receipt
 from .lattice import greatest, least
@@ -40,13 +39,13 @@ def absorb(state: EffectState, record: EffectRecord) -> EffectState:
     match record:
         case Intent():
             intent = least(state.intent, record, _intent_order)
-            return state if intent is state.intent else replace(state, intent=intent)
+            return state if intent is state.intent else EffectState(intent, state.receipt, state.doubt)
         case Receipt():
             receipt = least(state.receipt, record, _receipt_order)
-            return state if receipt is state.receipt else replace(state, receipt=receipt)
+            return state if receipt is state.receipt else EffectState(state.intent, receipt, state.doubt)
         case Doubt():
             doubt = greatest(state.doubt, record, _doubt_order)
-            return state if doubt is state.doubt else replace(state, doubt=doubt)
+            return state if doubt is state.doubt else EffectState(state.intent, state.receipt, doubt)
 
 
 def records(state: EffectState) -> list[EffectRecord]:

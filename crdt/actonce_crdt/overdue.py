@@ -64,7 +64,7 @@ class TaskShelf(Shelf[TaskState]):
         self._late.pop(key, None)
         self._below.pop(key, None)
         entries: list[TaskRecord] = list(self.entries.get(key, _NOTHING).values())  # type: ignore[arg-type]
-        joined = reduce(task.join, map(task.lift, entries), _NO_STATE)
+        joined = reduce(task.absorb, entries, _NO_STATE)
         if self.floors and joined.task is not None and joined.done is None:
             at = joined.reopen.stamp if joined.reopen is not None else 0
             asked = [one for one in entries if isinstance(one, Task)]
@@ -75,7 +75,7 @@ class TaskShelf(Shelf[TaskState]):
         self.put(key, joined if joined != _NO_STATE else None)
 
     def _without(self, key: str, entries: Sequence[TaskRecord], late: list[Task]) -> TaskState:
-        joined = reduce(task.join, (task.lift(one) for one in entries if one not in late), _NO_STATE)
+        joined = reduce(task.absorb, (one for one in entries if one not in late), _NO_STATE)
         if joined.task is None:
             first = self._late[key] = min(late, key=lambda one: (one.stamp, one.author, encode(one)))
             joined = replace(joined, task=first, done=horizon.outcome_of_late(first))

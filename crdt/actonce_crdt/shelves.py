@@ -19,7 +19,7 @@ S = TypeVar("S")
 class Shelf(Generic[S]):
     """`add` costs a join; `remove` a few, or, of an entry that counted, one for each entry that the key has left."""
 
-    __slots__ = ("_absorb", "_join", "_lift", "_records", "_states", "entries", "states")
+    __slots__ = ("_absorb", "_lift", "_records", "_states", "entries", "states")
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Shelf(Generic[S]):
             records: entries whose join is a state.
             absorb: the join of a state with what one entry stands for, where that can be had for less.
         """
-        self._lift, self._join, self._records = lift, join, records
+        self._lift, self._records = lift, records
         self._absorb = absorb if absorb is not None else lambda state, record: join(state, lift(record))
         self.entries: dict[str, dict[EntryId, Record]] = {}
         self._states: dict[str, S] = {}
@@ -70,12 +70,17 @@ class Shelf(Generic[S]):
         there = self.joined(key)
         if record in there:
             return any(one == record for one in rest.values())
-        return bool(there) and reduce(self._join, map(self._lift, there)) == self._states[key]
+        return bool(there) and self._join_all(there) == self._states[key]
 
     def fold(self, key: str) -> None:
         """Join the entries of a key anew."""
-        states = [self._lift(one) for one in self.entries.get(key, {}).values()]
-        self.put(key, reduce(self._join, states) if states else None)
+        entries = self.entries.get(key)
+        self.put(key, self._join_all(entries.values()) if entries else None)
+
+    def _join_all(self, records: Iterable[Record]) -> S:
+        """What these stand for together; there is one at least."""
+        rest = iter(records)
+        return reduce(self._absorb, rest, self._lift(next(rest)))
 
     def put(self, key: str, after: S | None) -> None:
         """The state of a key is another one; None: nothing is known of it any more."""

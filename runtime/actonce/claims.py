@@ -115,7 +115,7 @@ class Claims:
             epoch, _ = self._granted.pop(task)
             if state.done is None:
                 self._guards.of(self._kind(task)).ended(task, epoch)
-        if state.done is not None or not is_delegated_to(self._membership.me, state.standing):
+        if self._delegated and (state.done is not None or not is_delegated_to(self._membership.me, state.standing)):
             self._delegated.pop(task, None)
         if state.done is not None:
             self.open.pop(task, None)

@@ -352,9 +352,9 @@ class Engine:
     # What the parts report
 
     def _changed(self, keys: list[str]) -> None:
-        if any(key in self.ledger.state.controls for key in keys):
+        if not self.ledger.state.controls.keys().isdisjoint(keys):
             self.control.changed()
-        if any(key in self.ledger.state.rosters for key in keys):
+        if not self.ledger.state.rosters.keys().isdisjoint(keys):
             self.electorate.changed()
         self.voting.changed(keys)
         self.claims.changed(keys)

@@ -19,7 +19,7 @@ from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View, in_play, required
 from actonce.peers import About, Peer
 from actonce.settings import Settings
-from actonce.settling import Settled, Waited, may_have_acted_alone, newcomers, try_settle
+from actonce.settling import Settled, Waited, first_members, may_have_acted_alone, newcomers, try_settle
 
 HEARD_NUMBER_MAX = 2**48
 """A faulty peer that announces a higher number must not drive ours beyond what others accept."""
@@ -70,6 +70,10 @@ class Membership:
         or proxy stands between."""
         self._in_play: frozenset[Member] | None = None
         self._required: frozenset[Member] = frozenset()
+        self._pending: list[Peer] | None = None
+        """Whoever `_progress` may find something new about, at most."""
+        self._oldest: tuple[Peer, float] | None = None
+        """Whose promise ends first, and its date: that only grows, but for a new word."""
         self.version = 0
         """Grows whenever the owner of some task may have changed."""
 
@@ -85,8 +89,7 @@ class Membership:
                 self.died(peer.member, "it was restarted", proved=same)
             peer = self.peers[name] = Peer(member, about).after(peer)
         peer.about = about
-        self._in_play = None
-        self.version += 1
+        self._reconsider()
         peer.linked, peer.ended, peer.refuses = True, False, False
         peer.heard = self._active
 
@@ -104,11 +107,12 @@ class Membership:
 
     def announce(self, name: str, word: Announce) -> None:
         """`name` announces a view."""
-        peer = self.hear(name)
+        peer, in_play = self.hear(name), self._in_play
+        same = peer.view is not None and peer.view.has_those_of(word.view)  # most announcements are of other things
         peer.announce(word)
         peer.remember(self.me)
-        self._in_play = None
-        self.version += 1
+        self._reconsider()
+        self._in_play = in_play if same else None
 
     def heartbeat(self, name: str, beat: Heartbeat, mine: Mapping[int, int], now: float) -> None:
         """A heartbeat of `name`; `mine` is our state vector."""
@@ -195,9 +199,8 @@ class Membership:
 
     def _unsettle(self, why: str) -> None:
         self._note(f"{why}: acts again once it has synced")
-        self._missed = 0.0
+        self._missed, self.vouches = 0.0, False
         self.settled, self._last, self._new, self._started = None, self.view, False, self._ticked
-        self.vouches = False
         self.version += 1
         self._on_unsettled()
 
@@ -278,10 +281,10 @@ class Membership:
 
     def _progress(self, now: float) -> None:
         """Settle if we can; once settled, admit whoever is settled and synced with us."""
-        for peer in self.peers.values():
+        for peer in self._unfinished():
             peer.remember(self.me)
         if self.settled is None:
-            waited = self._waited(now - self._started)
+            waited = Waited.by(now - self._started, self.settings)
             # Whoever said goodbye before it admitted us has no view with us on its disk: it could come back alone.
             alive = [peer for peer in self.peers.values() if peer.member not in self._dead]
             self.settled = try_settle(self.me.name, self._last, self._new, alive, self._started, waited)
@@ -289,35 +292,28 @@ class Membership:
                 return
             self._note(f"settled: {self.settled.value}")
             self._adopt()
-        if new := newcomers(self.view.members, self.peers, self._changed_at):
+        if new := newcomers(self.view.members, self._unfinished(), self._changed_at):
             self._change(self.view.members - new, self.view.lingering)
-        joining = {peer.member for peer in self.peers.values() if self._admissible(peer, now)}
-        if joining - self.view.members:
-            for member in sorted(joining - self.view.members):
-                self._note(f"{member.name} is a member (incarnation {member.incarnation})")
-                self.peers[member.name].admitted = self._active
-                self._removed.discard(member)
-                self._accused.pop(member, None)
-            self._change(self.view.members | joining, self.view.lingering - joining)
+        members = self.view.members
+        joining = {p.member for p in self._unfinished() if p.member not in members and self._admissible(p, now)}
+        for member in sorted(joining):
+            self._note(f"{member.name} is a member (incarnation {member.incarnation})")
+            self.peers[member.name].admitted = self._active
+            self._removed.discard(member)
+            self._accused.pop(member, None)
+        if joining:
+            self._change(members | joining, self.view.lingering - joining)
 
-    def _waited(self, waited_s: float) -> Waited:
-        if waited_s >= self.settings.start_alone_after_s:
-            return Waited.ENOUGH
-        return Waited.A_MOMENT if waited_s >= self.settings.contact_window_s else Waited.NOT
+    def _unfinished(self) -> list[Peer]:
+        """All but the members of which we have in mind that they admitted us: of these only a new word can change
+        anything that `_progress` looks at. In a mesh at rest nobody, however large it is."""
+        peers = self.peers.values() if self._pending is None else self._pending
+        self._pending = [p for p in peers if not p.flushed or p.member not in self.view.members]
+        return self._pending
 
     def _adopt(self) -> None:
-        """First view after settling: us, and whoever the settled peers hold to be live, reachable from here or not.
-
-        Without a settled peer: us and whoever we are linked with. They may settle this moment too; that they are in
-        our view makes us wait for their promise, and them for ours. One without a view on its disk will not settle
-        but on the word of one that may act, which then admits it: nobody has to wait for what it never knew.
-        """
-        members = {self.me}
-        for peer in self.peers.values():
-            if peer.linked and peer.settled and peer.view is not None:
-                members |= {m for m in peer.view.members | peer.view.lingering if m.name != self.me.name}
-            elif peer.linked and self.settled is not Settled.PEER and not peer.never_settled:
-                members.add(peer.member)
+        """First view after settling."""
+        members = first_members(self.me, self.peers.values(), alone=self.settled is not Settled.PEER)
         current = {member for member in members - self._dead if member == self.me or self._know(member)}
         for member in current - {self.me}:
             self.peers[member.name].heard = self._active
@@ -339,9 +335,14 @@ class Membership:
             if peer is not None and peer.member == member and not peer.leaving:
                 peer.gone_at = self._ticked
         self.view = View(max([self.view.number, *heard_of]) + 1, members, lingering)
-        self._in_play, self._changed_at = None, self._ticked
-        self.version += 1
+        self._changed_at = self._ticked
+        self._reconsider()
         self._on_view(self.view)
+
+    def _reconsider(self) -> None:
+        """A view, or what a name stands for, has changed: nothing that was concluded from these holds any more."""
+        self._in_play = self._pending = self._oldest = None
+        self.version += 1
 
     @property
     def accused(self) -> frozenset[Member]:
@@ -378,13 +379,12 @@ class Membership:
         """Until when, on our clock, we may claim and act as things stand: minus infinity for not at all."""
         if self.settled is None or self.durable != self.view.number:
             return -math.inf
-        until = math.inf
-        for member in self.required():
-            peer = self.peers.get(member.name)
-            if peer is None or peer.member != member or not peer.promises(self.me):
+        if self._oldest is None or self._oldest[0].contact != self._oldest[1]:
+            promised = [(self.peers.get(member.name), member) for member in self.required()]
+            if any(not (p and p.member == member and p.promises(self.me)) for p, member in promised):
                 return -math.inf
-            until = min(until, peer.contact + self.settings.contact_window_s)
-        return until
+            self._oldest = min(((p, p.contact) for p, _ in promised if p), key=lambda one: one[1], default=None)
+        return self._oldest[1] + self.settings.contact_window_s if self._oldest is not None else math.inf
 
     def able(self, kind: str) -> Callable[[Member], bool]:
         """Which members may be given a task of this kind: with a handler, not leaving; unknown ones count as able."""

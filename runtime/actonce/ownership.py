@@ -44,6 +44,10 @@ class View:
     lingering: frozenset[Member] = frozenset()
     """Removed for silence less than a grace ago: they no longer have to answer, but still own their tasks."""
 
+    def has_those_of(self, other: View) -> bool:
+        """Whether it puts the same ones in play."""
+        return self.members == other.members and self.lingering == other.lingering
+
 
 def required(me: Member, mine: View, announced: Mapping[Member, View]) -> frozenset[Member]:
     """The members in play who must have promised: the closure of `mine.members` under announced `members`."""

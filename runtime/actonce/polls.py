@@ -84,6 +84,8 @@ class Polls:
 
     def look(self) -> None:
         """Begin what nobody has begun yet, or may go on. The caller has checked that we may act at this moment."""
+        if not self._agent.polls:
+            return
         rested = [waiting for waiting in self._resting if waiting[0].revoked or not self._rests(waiting[1])]
         self._resting = [waiting for waiting in self._resting if waiting not in rested]
         for waiting in rested:

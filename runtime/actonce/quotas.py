@@ -178,7 +178,7 @@ class Quotas:
 
     def changed(self, keys: list[str]) -> None:
         """Entries of these keys came."""
-        for key in keys:
+        for key in keys if self.pools else ():
             if key in self.slots:
                 came = self.slots[key].account.look(self._world.now())
                 self._forfeit(self.slots[key])

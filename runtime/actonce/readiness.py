@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from actonce.agent import parse_duration_s
 from actonce.errors import ConfigError, PayloadInvalid
@@ -38,8 +39,7 @@ class Terms:
     parent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Why a task may not begin yet: a time (unix milliseconds), or another task."""
 
     until_ms: int = 0
@@ -122,6 +122,9 @@ class Readiness:
         self._ready: dict[str, int] = {}
         self._count = 0
         self._timers: dict[str, Cancel] = {}
+        self._far: dict[str, int] = {}
+        """Task -> when it may begin, if that was more than `LOOK_S_MAX` away at the last look at all of these."""
+        self._looks_far = False
         self._on: dict[str, dict[str, None]] = {}
         """Task -> those that wait for it."""
         self._waiting: dict[str, str] = {}
@@ -175,7 +178,26 @@ class Readiness:
             self._waiting[task] = wait.on
         elif task not in self._timers:
             wait_s = max(0.0, wait.until_ms / 1000 - self._world.wall())
-            self._timers[task] = self._world.call_later(min(wait_s, LOOK_S_MAX), lambda: self._due(task))
+            if wait_s > LOOK_S_MAX:
+                self._far[task] = wait.until_ms
+                self._look_far_later()
+            else:
+                self._timers[task] = self._world.call_later(wait_s, lambda: self._due(task))
+
+    def _look_far_later(self) -> None:
+        """One timer for all tasks that are far from due, however many."""
+        if self._far and not self._looks_far:
+            self._looks_far = True
+            self._world.call_later(LOOK_S_MAX, self._look_far)
+
+    def _look_far(self) -> None:
+        near_ms = (self._world.wall() + LOOK_S_MAX) * 1000
+        near = [task for task, until_ms in self._far.items() if until_ms <= near_ms]
+        for task in near:
+            del self._far[task]
+        self._looks_far = False
+        self._look_far_later()
+        self._look(near)
 
     def _due(self, task: str) -> None:
         del self._timers[task]
@@ -192,6 +214,7 @@ class Readiness:
     def over(self, task: str) -> None:
         """It will never begin: it has an outcome, or was forgotten."""
         self.discard(task)
+        self._far.pop(task, None)
         self._wait_no_more(task)
 
     def _wait_no_more(self, task: str) -> None:

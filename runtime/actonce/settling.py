@@ -12,6 +12,7 @@ from enum import Enum
 
 from actonce.ownership import Member, View
 from actonce.peers import Peer
+from actonce.settings import Settings
 
 
 class Settled(Enum):
@@ -31,6 +32,13 @@ class Waited(Enum):
     """Whoever is there has had time to be found: a replica that was the last of its side looks for the other side."""
     ENOUGH = 2
     """Whoever is missing may be missing for ever."""
+
+    @classmethod
+    def by(cls, waited_s: float, settings: Settings) -> Waited:
+        """What so many seconds are."""
+        if waited_s >= settings.start_alone_after_s:
+            return cls.ENOUGH
+        return cls.A_MOMENT if waited_s >= settings.contact_window_s else cls.NOT
 
 
 def try_settle(
@@ -66,19 +74,32 @@ def try_settle(
     return Settled.ALONE if waited is Waited.ENOUGH else None
 
 
-def newcomers(members: frozenset[Member], peers: Mapping[str, Peer], since: float) -> frozenset[Member]:
-    """Members that said after `since` that they have never settled on their journal.
+def first_members(me: Member, peers: Iterable[Peer], *, alone: bool) -> set[Member]:
+    """The first view after settling: us, and whoever the settled peers hold to be live, reachable from here or not.
+
+    `alone`, without a settled peer: us and whoever we are linked with. They may settle this moment too; that they are
+    in our view makes us wait for their promise, and them for ours. One without a view on its disk will not settle but
+    on the word of one that may act, which then admits it: nobody has to wait for what it never knew.
+    """
+    members = {me}
+    for peer in peers:
+        if peer.linked and peer.settled and peer.view is not None:
+            members |= {m for m in peer.view.members | peer.view.lingering if m.name != me.name}
+        elif peer.linked and alone and not peer.never_settled:
+            members.add(peer.member)
+    return members
+
+
+def newcomers(members: frozenset[Member], peers: Iterable[Peer], since: float) -> frozenset[Member]:
+    """Those of these peers, all members, that said after `since` that they have never settled on their journal.
 
     They wait for the word of one that may act; were it to wait for their promise, all would wait for ever. (A replica
     that settles by reunion takes whoever is linked into its first view: it might settle in the same moment.) Since they
     said so after they came into our view, nobody had admitted them by then, whoever else's view they are in.
     """
-    found = set()
-    for member in members:
-        peer = peers.get(member.name)
-        if peer is not None and peer.never_settled and peer.member == member and peer.contact > since:
-            found.add(member)
-    return frozenset(found)
+    return frozenset(
+        peer.member for peer in peers if peer.never_settled and peer.contact > since and peer.member in members
+    )
 
 
 def may_have_acted_alone(

@@ -80,7 +80,8 @@ def facts(claims: Claims) -> tuple[Any, ...]:
     )
     runs = {task: run.revoked for task, run in executor.running.items()}
     runs_not = (list(executor._retries), list(executor._due))
-    waiting = (list(ready._ready.items()), sorted(ready._timers), [(on, list(who)) for on, who in ready._on.items()])
+    timed = sorted(ready._timers), dict(ready._far)
+    waiting = (list(ready._ready.items()), timed, [(on, list(who)) for on, who in ready._on.items()])
     return [dict(one) for one in own], runs, runs_not, waiting, claims._ledger.next_clock
 
 
