@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from actonce.bench import scale
 from actonce.broadcast import Broadcast
 from actonce.cli.main import commands
-from actonce.spread import Spread
+from actonce.state_transfer import StateTransfer
 
 
 def invoke(*arguments: str) -> Any:
@@ -43,7 +43,7 @@ def test_a_seed_gives_the_same_figures() -> None:
 
 def test_followers_that_are_sent_nothing_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Broadcast, "grew", lambda *_: [])
-    monkeypatch.setattr(Spread, "_answer", lambda *_: None)
+    monkeypatch.setattr(StateTransfer, "asked", lambda *_: None)
     monkeypatch.setattr(scale, "LIMIT_S", 2.0)
     done = invoke("--replicas", "5")
     assert done.exit_code == 1
