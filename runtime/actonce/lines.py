@@ -24,7 +24,13 @@ DRAIN_AGAIN_S = 0.02
 """Between two looks whether a link has room for more of a large message."""
 
 LARGE_HEADS = tuple(encode(one)[:2] for one in (Push(b""), Edit(b"", b""), Rows(1, 1, b"", False)))
-"""How large messages begin: anything else of that size could unpack into far more memory than it has bytes."""
+"""How large messages begin."""
+
+SCALARS = {0xC2: 0, 0xC3: 0, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+"""What may stand beside bytes in a large message, in msgpack: truth values and counts; how many bytes follow."""
+
+BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+"""Bytes in msgpack: how many bytes their length has."""
 
 
 @dataclass(slots=True, eq=False)
@@ -137,7 +143,7 @@ def decode_large(whole: bytes) -> Message:
     Raises:
         MessageInvalid: no correct replica sends this.
     """
-    if not whole.startswith(LARGE_HEADS):
+    if not (whole.startswith(LARGE_HEADS) and is_flat(whole)):
         raise MessageInvalid("only a push, an edit or rows may be larger than a frame")
     return decode(whole)
 
@@ -148,6 +154,24 @@ def brief(message: Message, author: int) -> Message:
         append = shorten(message.update, author)
         return message if append is None else Append(append)
     return message
+
+
+def is_flat(whole: bytes) -> bool:
+    """Whether an encoded message of few parts holds nothing but bytes, counts and truth values.
+
+    Looked at before it is unpacked: nested lists of this size would take eighty times as much memory.
+    """
+    at = 1
+    for _ in range(whole[0] & 0x0F):
+        head = whole[at] if at < len(whole) else 0xC1  # which is nothing
+        if head in BYTES:
+            begin = at + 1 + BYTES[head]
+            at = begin + int.from_bytes(whole[at + 1 : begin], "big")
+        elif head < 0x80 or head in SCALARS:
+            at += 1 + SCALARS.get(head, 0)
+        else:
+            return False
+    return at == len(whole)
 
 
 def frames(message: Message) -> list[bytes]:
