@@ -292,16 +292,14 @@ class Gossip:
     def _send_acks(self) -> None:
         acks, self._acks = self._acks, {}
         for name in acks:
-            line = self.lines.get(name)
-            if line is not None:
+            if (line := self.lines.get(name)) is not None:
                 line.send(Ack(self._ledger.document.clock_of(line.about.client)))
 
     def tell_kept(self, vector: Mapping[int, int]) -> None:
         """These clocks are on our disk, too: every replica is told of its own, once on each link."""
         self._kept.update(vector)
         for line in list(self.lines.values()):
-            clock = self._kept.get(line.about.client, 0)
-            if clock > line.kept and line.send(Kept(clock)):
+            if (clock := self._kept.get(line.about.client, 0)) > line.kept and line.send(Kept(clock)):
                 line.kept = clock
 
     # Heartbeats and views
@@ -344,9 +342,9 @@ class Gossip:
             self._announce(line, self._world.now())
             self._send_heartbeat(line)
 
-    def _announce(self, line: Line, now: float) -> None:
-        line.announced_at = now
-        line.send(self._announcement())
+    def _announce(self, line: Line, now: float) -> bool:
+        line.announced_at = now if line.send(self._announcement()) else -math.inf
+        return line.announced_at == now
 
     def tell(self, word: Bye | Want) -> None:
         """Every linked peer."""
@@ -362,6 +360,8 @@ class Gossip:
         )
 
     def _send_heartbeat(self, line: Line) -> None:
+        if line.announced_at == -math.inf and not self._announce(line, self._world.now()):
+            return  # the queue is full: nothing may count under what we said before
         news, basis, first = self.comparing.news(line)
         peer = self._membership.peers[line.link.peer.name]
         beat = Heartbeat(
