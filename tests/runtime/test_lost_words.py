@@ -1,7 +1,5 @@
 """An announcement that found a full queue is said again, and before anything that would count under the old one."""
 
-import asyncio
-
 from actonce.agent import Agent
 from actonce.messages import Announce, Heartbeat, decode
 from actonce.settings import LAN
@@ -27,11 +25,11 @@ def test_a_word_that_found_a_full_queue_is_said_again_before_any_heartbeat() -> 
         link.send = send_if_small  # type: ignore[method-assign]
         a.membership.leaving = True
         a.gossip.announce()
-        await asyncio.sleep(5 * LAN.heartbeat_s)
+        await lab.until(lambda: False, 5 * LAN.heartbeat_s)
         assert not known.leaving
         assert not beats, "b would count them under what a said before"
         full = False
-        await asyncio.sleep(2 * LAN.heartbeat_s)
+        await lab.until(lambda: False, 2 * LAN.heartbeat_s)
         assert known.leaving
         assert beats
 

@@ -186,7 +186,7 @@ def spoiled() -> Iterator[tuple[str, list[Message]]]:
     yield "that it offered", [Offer(good, len(data)), Part(good, 0, data + b"more")]
     yield "larger than a frame", [Offer(not_large, len(other)), Part(not_large, 0, other)]
     yield "larger than a frame", [Offer(_checksum(b"\xc1"), 1), Part(_checksum(b"\xc1"), 0, b"\xc1")]
-    yield "is not a message", [Offer(_checksum(data[:2]), 2), Part(_checksum(data[:2]), 0, data[:2])]
+    yield "larger than a frame", [Offer(_checksum(data[:2]), 2), Part(_checksum(data[:2]), 0, data[:2])]
 
 
 @pytest.mark.parametrize(("says", "messages"), list(spoiled()))
