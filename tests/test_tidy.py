@@ -33,7 +33,10 @@ PACKAGES = {
 RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "garbage", "naming", "ownership", "pauses", "placement", "roster"),
     ("locks",),
-    ("compare_messages", "envelopes", "journal", "messages", "overlay_messages", "recovery", "settings", "world"),
+    (
+        "compare_messages", "envelopes", "journal", "messages", "overlay_messages", "recovery", "settings",
+        "transfer_messages", "world",
+    ),
     ("acquaintances", "breaker", "broadcast", "complaints", "limits", "overlay", "reclaim"),
     (
         "agent", "http_sink", "http_stream", "loading", "merging",
@@ -48,7 +51,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("cooling",),
     (
         "comparing", "deaths", "front", "gossip", "guards", "lines", "lock_session",
-        "membership", "routes", "settling", "spread", "suspicion", "texting",
+        "membership", "routes", "settling", "spread", "state_transfer", "suspicion", "texting",
     ),
     ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),
     (

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
-from pycrdt import Doc, Text, TextEvent, TransactionEvent
+from pycrdt import Doc, Subscription, Text, TextEvent, TransactionEvent
 
 from .drafts import Piece, Track, changes, difference
 from .errors import DocumentPoisoned, UpdateInvalid
@@ -115,7 +115,7 @@ class TextDocument:
         self._roots: dict[str, _Root] = {}
         self._poison = ""
         self._said: list[bytes] = []
-        self._watch = self._doc.observe(self._committed)
+        self._watch: Subscription | None = None
         self._digest: bytes | None = None
 
     def _committed(self, event: TransactionEvent) -> None:
@@ -234,6 +234,8 @@ class TextDocument:
 
     def _root(self, name: str) -> _Root:
         root = self._roots.get(name)
+        if self._watch is None:  # not before there is a text: a library's document and its observer are never freed
+            self._watch = self._doc.observe(self._committed)
         if root is None:
             root = self._roots[name] = _Root(self._doc.get(ROOT_PREFIX + name, type=Text))
         return root

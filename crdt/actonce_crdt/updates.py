@@ -49,7 +49,8 @@ _ROOT: Final = re.compile(rb"log/([a-z0-9][a-z0-9._-]*)")
 class Limits:
     """What one update may ask of us. Work and memory are linear in its bytes whatever these say."""
 
-    update_bytes_max: int = 64 * 1024 * 1024
+    update_bytes_max: int = 256 * 1024 * 1024
+    """A document has to fit into one: for a replica that joins, and for the snapshot in a journal."""
     clients_max: int = 300_000
     known_clients_max: int = 300_000
     """Client ids in the whole document, one for each process run: three replicas that restart each hour, for eleven

@@ -15,9 +15,10 @@ What both rest on, so that neither order, nor doubles, nor losses, nor removals 
    as good as an answer to a state vector: a removal comes with what it rests on, or that is there already, also if both
    came here between the sums and the answer. (Answering for the differing buckets alone would part them.)
 3. *A heartbeat counts for what was said before it.* It carries only changes, so it names the statement that they add
-   to. Whoever has not had that statement does not know what the sender has read, and counts on nothing that it
-   promises (`Peer.unsaid`) until it comes; after `ask_again_s` it asks. No loss of a message passes unseen, whoever
-   lost it; a message that comes twice, or late, says nothing new: all of it is maxima.
+   to; without one, the first on a link says that it is. Whoever has not had that does not know what the sender has
+   read, and counts on nothing that it promises (`Peer.unsaid`) until it comes; after `ask_again_s` it asks. No loss of
+   a message passes unseen, whoever lost it (nor one from before the two sides left this link for another way, and came
+   back to it); a message that comes twice, or late, says nothing new: all of it is maxima.
 
 The same when a replica has learnt of so much at once that a heartbeat would be long: it states anew.
 
@@ -33,8 +34,9 @@ from dataclasses import dataclass, field
 from actonce.compare_messages import CompareMessage, Rows, Sums
 from actonce.ledger import Ledger
 from actonce.lines import Line
-from actonce.messages import Ask, Message, Push
+from actonce.messages import Ask, Push
 from actonce.settings import Settings
+from actonce.state_transfer import StateTransfer
 from actonce.world import World
 from actonce_crdt import StateVectorInvalid
 from actonce_crdt.buckets import (
@@ -79,10 +81,14 @@ class _Side:
     """Of our document, up to which the peer has been told."""
     told: dict[int, int] = field(default_factory=dict)
     """Clocks that heartbeats told since the statement."""
+    began: bool = False
+    """A heartbeat of ours is on its way: the others add to it."""
+    heard_first: bool = False
+    """The peer's heartbeat that says all."""
     heard: int = 0
     """The peer's statements that we took in."""
-    heard_basis: int = 0
-    """The one that its newest heartbeat adds to."""
+    heard_basis: int = -1
+    """The one that its newest heartbeat adds to; -1 before the first that came."""
     moment: int = 0
     sent: _Sent | None = None
     asking: bool = False
@@ -97,19 +103,16 @@ class Comparing:
         world: World,
         settings: Settings,
         ledger: Ledger,
-        *,
-        send: Callable[[Line, Message], bool],
-        refuse: Callable[[Line, str], None],
-        stated: Callable[[Line, dict[int, int], Mapping[int, int]], None] | None,
+        transfer: StateTransfer,
+        stated: Callable[[Line, dict[int, int], Mapping[int, int]], None] | None = None,
     ) -> None:
         """
         Args:
-            send: send on a link that is live; whether that went well.
             stated: called with all that a peer has read: a part that we had, too (ours to keep), and the rest. None:
                 nobody counts on it.
         """
-        self._world, self._settings, self._ledger = world, settings, ledger
-        self._send, self._refuse, self._stated = send, refuse, stated
+        self._world, self._settings, self._ledger, self._transfer = world, settings, ledger, transfer
+        self._send, self._refuse, self._stated = transfer.send, transfer.refuse, stated
         self._sides: dict[str, _Side] = {}
 
     @property
@@ -180,20 +183,21 @@ class Comparing:
             if self._stated is not None:
                 equal = self._ledger.document.equal_part(standing)
                 self._stated(side.line, equal, {client: clock for client, (clock, _) in standing.rows.items()})
-        if message.ask and not side.line.backlog:  # else an answer is on its way
+        if message.ask and not self._transfer.repeats(side.line, Push):
             self._ledger.lacking(standing, lambda update: self._answer(side, update))
 
     def _answer(self, side: _Side, update: bytes) -> None:
         if self._sides.get(side.line.name) is side:
-            self._send(side.line, Push(update))
+            self._transfer.give(side.line, Push(update))
 
     # What we have read, in heartbeats
 
-    def news(self, line: Line) -> tuple[dict[int, int], int]:
-        """For a heartbeat: what we have read since the peer was told, and the statement that this adds to."""
+    def news(self, line: Line) -> tuple[dict[int, int], int, bool]:
+        """For a heartbeat: what we have read since the peer was told; the statement that this adds to; or whether it is
+        all."""
         side, ledger = self._side(line), self._ledger
         if side.basis > side.said:
-            return {}, side.basis
+            return {}, side.basis, False
         document, own = ledger.document, ledger.client_id
         clocks = {client: document.clock_of(client) for client in document.changed_since(side.version)}
         clocks.pop(own, None)
@@ -203,22 +207,25 @@ class Comparing:
         if len(fresh) > NEWS_MAX and self.many:
             side.basis = side.said + 1
             self.ask(line)
-            return {}, side.basis
-        return fresh, side.basis
+            return {}, side.basis, False
+        return fresh, side.basis, not side.basis and not side.began
 
     def told(self, line: Line, news: Mapping[int, int]) -> None:
         """That heartbeat, which was just made, is on its way."""
         side = self._side(line)
         if side.basis <= side.said:
+            side.began = True
             side.told.update(news)
             side.version = self._ledger.document.version
 
-    def heard(self, line: Line, basis: int) -> bool:
-        """A heartbeat of the peer adds to this statement of it. Whether that is missing here."""
-        self._side(line).heard_basis = basis
+    def heard(self, line: Line, basis: int, first: bool) -> bool:
+        """A heartbeat of the peer adds to this statement of it, or to its first one. Whether that is missing here."""
+        side = self._side(line)
+        side.heard_basis = basis
+        side.heard_first |= first
         return self.owes(line)
 
     def owes(self, line: Line) -> bool:
         """Whether we do not know all that the peer has read."""
         side = self._side(line)
-        return side.heard_basis > side.heard
+        return side.heard_basis > side.heard or (side.heard_basis == side.heard == 0 and not side.heard_first)

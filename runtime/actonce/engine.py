@@ -31,7 +31,7 @@ from actonce.majority import Majority
 from actonce.membership import Membership
 from actonce.memory import Memory
 from actonce.merges import Merges
-from actonce.messages import Announce, Want, unpack_view
+from actonce.messages import Announce, Bye, Want, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
 from actonce.ownership import Member, View
@@ -195,7 +195,7 @@ class Engine:
         world, agent, membership = self.world, self.agent, self.membership
 
         def say(word: Want) -> None:
-            self.gossip.want(word)
+            self.gossip.tell(word)
 
         def submit(task: str) -> None:
             self.inbox.add(task, RECLAIM, pack_payload("the payload", None), Terms(PRIORITY_MAX))
@@ -258,7 +258,7 @@ class Engine:
         self.quotas.part()
         if self.executor.idle:
             self.fenced.end()
-        self.ledger.when_durable(self.gossip.goodbye)
+        self.ledger.when_durable(lambda: self.gossip.tell(Bye()))
 
     def drain(self, idle: Callable[[], None]) -> None:
         """Take no new work, and call `idle` when what runs here has ended. Others take over what waits."""

@@ -18,7 +18,7 @@ from actonce.compare_messages import Rows, Sums
 from actonce.comparing import Comparing
 from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
-from actonce.lines import Line, frames
+from actonce.lines import Line, brief, frames
 from actonce.membership import Membership
 from actonce.messages import (
     BEAT_DIGEST_BYTES,
@@ -39,10 +39,12 @@ from actonce.messages import (
 from actonce.ownership import Member
 from actonce.peers import About
 from actonce.settings import Settings
+from actonce.state_transfer import StateTransfer
 from actonce.texting import Texting
 from actonce.texts import Texts
+from actonce.transfer_messages import Offer, Part, Take
 from actonce.world import World
-from actonce_crdt import DocumentPoisoned, StateVectorInvalid, UpdateGap, UpdateInvalid, parse_state_vector
+from actonce_crdt import DocumentPoisoned, UpdateGap, UpdateInvalid
 from actonce_transports import End, Identity, Link, Reach, TransportError
 
 PEERS_MAX = 1024
@@ -95,8 +97,11 @@ class Gossip:
         self._acks: dict[str, None] = {}
         self._discovered: set[str] = set()
         self._kept: dict[int, int] = {}
-        self.comparing = Comparing(world, settings, ledger, send=self._send, refuse=self._refuse, stated=self._stated)
-        self.texting = Texting(world, settings, ledger, texts, self._is_live, self._refuse)
+        self.transfer = StateTransfer(
+            *(world, settings, ledger), send=self._send, refuse=self._refuse, arrived=self._arrived, note=note
+        )
+        self.comparing = Comparing(world, settings, ledger, self.transfer, self._stated)
+        self.texting = Texting(world, settings, ledger, texts, self.transfer)
         self.mutes: Callable[[Member], bool] = lambda member: False
         """Whose heartbeats must not be answered for the moment: see `Voting.mutes`."""
 
@@ -105,15 +110,9 @@ class Gossip:
     def accept(self, peer: Identity, dialed: bool) -> str | None:
         """Refuse strangers and doubles with a sentence for their user."""
         try:
-            about = About.decode(peer.about)
+            about = self._about.meet(self._membership.me.name, peer)
         except MessageInvalid as error:
             return str(error)
-        if about.agent != self._about.agent:
-            return f"this is agent {self._about.agent!r}, not {about.agent!r}"
-        if peer.name == self._membership.me.name:
-            if about.journal == self._about.journal and about.incarnation == self._about.incarnation:
-                return "self: this is the replica itself"
-            return f"name taken: another live replica is called {peer.name!r}"
         line = self.lines.get(peer.name)
         known = self._membership.peers.get(peer.name)
         if known is not None and known.about is not None and not about.follows(known.about):
@@ -186,7 +185,7 @@ class Gossip:
             case Heartbeat():
                 peer = membership.hear(name)
                 first, answered = peer.their_sent == -math.inf, peer.echoed
-                peer.unsaid = self.comparing.heard(line, message.basis)
+                peer.unsaid = self.comparing.heard(line, message.basis, message.first)
                 membership.heartbeat(name, message, self._ledger.reach, now)
                 if peer.echoed > answered:
                     line.unanswered = 0
@@ -221,7 +220,10 @@ class Gossip:
                 self._on_contact()
             case Ask(state_vector):
                 membership.hear(name)
-                self._answer(line, state_vector)
+                self.transfer.asked(line, state_vector)
+            case Offer() | Take() | Part():
+                membership.hear(name)
+                self.transfer.take(line, message)
             case Sums() | Rows():
                 membership.hear(name)
                 self.comparing.take(line, message)
@@ -240,17 +242,23 @@ class Gossip:
 
     def push(self, update: bytes) -> None:
         """Send an update, which is on disk, to every linked peer. A peer with a full queue will ask for it."""
-        parts = frames(self.texting.texts.message(update))
+        parts = frames(brief(self.texting.texts.message(update), self._about.client))
         for line in self.lines.values():
             line.send_frames(parts)
 
     def ask(self, name: str) -> None:
         """Ask a peer for all that we lack, unless we just did."""
         line, now = self.lines[name], self._world.now()
-        if now - line.asked_at >= self._settings.ask_again_s:
+        if now - line.asked_at >= self._settings.ask_again_s and not self.transfer.busy:
             line.asked_at = now
             self.counts["asks"] += 1
             self.comparing.ask(line)
+
+    def _arrived(self, line: Line, message: Message) -> None:
+        self._take(line.name, line, message)
+        for other in list(self.lines.values()):
+            other.asked_at = -math.inf  # what was written meanwhile
+            self.ask(other.name)
 
     def _stated(self, line: Line, equal: dict[int, int], rest: Mapping[int, int]) -> None:
         peer = self._membership.hear(line.name)
@@ -296,16 +304,6 @@ class Gossip:
             if clock > line.kept and line.send(Kept(clock)):
                 line.kept = clock
 
-    def _answer(self, line: Line, state_vector: bytes) -> None:
-        try:
-            theirs = parse_state_vector(state_vector)
-        except StateVectorInvalid as error:
-            self._refuse(line, str(error))
-            return
-        if line.backlog:
-            return  # the answer to an earlier question is still on its way
-        self._ledger.difference(theirs, lambda difference: self._send(line, Push(difference)))
-
     # Heartbeats and views
 
     def beat(self) -> None:
@@ -350,13 +348,8 @@ class Gossip:
         line.announced_at = now
         line.send(self._announcement())
 
-    def goodbye(self) -> None:
-        """We have stopped acting for good."""
-        for line in list(self.lines.values()):
-            line.send(Bye())
-
-    def want(self, word: Want) -> None:
-        """Tell every linked peer what we need."""
+    def tell(self, word: Bye | Want) -> None:
+        """Every linked peer."""
         for line in list(self.lines.values()):
             line.send(word)
 
@@ -369,7 +362,7 @@ class Gossip:
         )
 
     def _send_heartbeat(self, line: Line) -> None:
-        news, basis = self.comparing.news(line)
+        news, basis, first = self.comparing.news(line)
         peer = self._membership.peers[line.link.peer.name]
         beat = Heartbeat(
             self._world.now(),
@@ -381,7 +374,7 @@ class Gossip:
             self._free(),
             tuple(sorted(name for name, peer in self._membership.peers.items() if peer.refuses)),
             max(0.0, self._world.wall()),
-            basis,
+            *(basis, first),
         )
         if line.send(beat):
             self.comparing.told(line, news)

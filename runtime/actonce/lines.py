@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 
 from actonce.compare_messages import Rows
 from actonce.errors import MessageInvalid
-from actonce.messages import Chunk, Edit, Message, Push, decode, encode
+from actonce.messages import Append, Chunk, Edit, Message, Push, decode, encode
 from actonce.peers import About
+from actonce.transfer_messages import MESSAGE_BYTES_MAX
 from actonce.world import World
+from actonce_crdt import UpdateInvalid
+from actonce_crdt.appends import lengthen, shorten
 from actonce_transports import FRAME_BYTES_MAX, QUEUE_BYTES_MAX, Link
 
 CHUNK_BYTES = FRAME_BYTES_MAX - 1024
 """Leaves room for the envelope of a relayed frame."""
-
-MESSAGE_BYTES_MAX = 256 * 1024 * 1024
-"""A message in chunks: the largest difference between two documents that one answer may carry."""
 
 DRAIN_AGAIN_S = 0.02
 """Between two looks whether a link has room for more of a large message."""
@@ -99,14 +99,20 @@ class Line:
             MessageInvalid: no correct replica sends this.
         """
         message = decode(frame)
+        if isinstance(message, Append):
+            return self._full(message)
         if not isinstance(message, Chunk):
             return message
         whole = self._assemble(message)
         if whole is None:
             return None
-        if not whole.startswith(LARGE_HEADS):
-            raise MessageInvalid("only a push, or rows, may come in chunks")
-        return decode(whole)
+        return decode_large(whole)
+
+    def _full(self, message: Append) -> Push:
+        try:
+            return Push(lengthen(message.append, self.about.client))
+        except UpdateInvalid as error:
+            raise MessageInvalid(str(error)) from None
 
     def _assemble(self, chunk: Chunk) -> bytes | None:
         if chunk.index == 0:
@@ -123,6 +129,25 @@ class Line:
         whole = b"".join(self._parts)
         self._parts, self._parts_bytes = [], 0
         return whole
+
+
+def decode_large(whole: bytes) -> Message:
+    """The message in more bytes than a frame has.
+
+    Raises:
+        MessageInvalid: no correct replica sends this.
+    """
+    if not whole.startswith(LARGE_HEADS):
+        raise MessageInvalid("only a push, an edit or rows may be larger than a frame")
+    return decode(whole)
+
+
+def brief(message: Message, author: int) -> Message:
+    """As the links of this author carry it: without what they say already, if it is a push of one append."""
+    if isinstance(message, Push) and len(message.update) < CHUNK_BYTES:
+        append = shorten(message.update, author)
+        return message if append is None else Append(append)
+    return message
 
 
 def frames(message: Message) -> list[bytes]:

@@ -199,7 +199,7 @@ class Membership:
 
     def _unsettle(self, why: str) -> None:
         self._note(f"{why}: acts again once it has synced")
-        self._missed, self.durable, self.vouches = 0.0, 0, False
+        self._missed, self.vouches = 0.0, False
         self.settled, self._last, self._new, self._started = None, self.view, False, self._ticked
         self.version += 1
         self._on_unsettled()
@@ -351,8 +351,8 @@ class Membership:
 
     @property
     def settled_durably(self) -> bool:
-        """Whether others may count on our having settled: the view we settled into is on disk."""
-        return self.settled is not None and self.durable > 0
+        """Whether others may count on our having settled: the view we settled into, or a later one, is on disk."""
+        return self.settled is not None and self.durable > (self._last.number if self._last is not None else 0)
 
     def view_durable(self, number: int) -> None:
         """The view of this number is on disk."""

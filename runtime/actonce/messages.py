@@ -12,12 +12,13 @@ from typing import Any
 
 import msgpack
 
-from actonce import compare_messages, overlay_messages
+from actonce import compare_messages, overlay_messages, transfer_messages
 from actonce.compare_messages import CompareMessage, Rows, Sums
 from actonce.errors import ConfigError, MessageInvalid
 from actonce.overlay_messages import OverlayMessage
 from actonce.ownership import Member, View
 from actonce.placement import Traits
+from actonce.transfer_messages import Offer, Part, Take, TransferMessage
 
 MEMBERS_MAX = 1024
 """Members in one view."""
@@ -67,6 +68,8 @@ class Heartbeat:
     """What the sender's wall clock says, in unix seconds; 0 for nothing. For schedules only."""
     basis: int = 0
     """The statement of the sender on this link that `read` adds to (see `comparing`); 0: the heartbeats say it all."""
+    first: bool = False
+    """Without a statement: `read` is all that the sender has read. The others on this link add to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,13 @@ class Push:
     """A document update: of one transaction (eager push) or a difference (answer to `Ask`)."""
 
     update: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """As `Push`, of entries that the sender just appended to its own chain: see `actonce_crdt.appends`."""
+
+    append: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,7 @@ Message = (
     Heartbeat
     | Announce
     | Push
+    | Append
     | Ack
     | Ask
     | Chunk
@@ -171,15 +182,16 @@ Message = (
     | TextDigest
     | CompareMessage
     | OverlayMessage
+    | TransferMessage
 )
 
 
 def encode(message: Message) -> bytes:
     """One frame. The caller splits it when it exceeds the transport's frame limit."""
     match message:
-        case Heartbeat(sent, echo, view, digest, read, heard, free, refused, wall_s, basis):
+        case Heartbeat(sent, echo, view, digest, read, heard, free, refused, wall_s, basis, first):
             body: list[Any] = [1, sent, echo, view, digest, dict(read), heard, free, list(refused), wall_s]
-            body += [basis] if basis else []
+            body += [basis] if basis or first else []
         case Announce(view, settled, leaving, vouches, accused, addresses):
             rows = [_members(view.members), _members(view.lingering), _members(accused)]
             body = [2, view.number, *rows, settled, leaving, vouches, list(addresses)]
@@ -195,6 +207,8 @@ def encode(message: Message) -> bytes:
             body = [7]
         case Kept(clock):
             body = [8, clock]
+        case Append(append):
+            body = [9, append]
         case Want(needs):
             body = [16, {resource: list(counts) for resource, counts in needs.items()}]
         case Edit(update, text):
@@ -205,6 +219,8 @@ def encode(message: Message) -> bytes:
             body = [34, digest]
         case Sums() | Rows():
             body = compare_messages.body_of(message)
+        case Offer() | Take() | Part():
+            body = transfer_messages.body_of(message)
         case _:
             body = overlay_messages.body_of(message)
     packed: bytes = msgpack.packb(body)
@@ -224,11 +240,12 @@ def decode(frame: bytes) -> Message:
                 1, float(sent), float(echo), int(view), bytes(digest), dict(read), int(heard), int(free), list(refused),
                 float(wall_s), *rest,
             ] if len(rest) <= 1:  # fmt: skip
-                _check(0 <= wall_s <= WALL_S_MAX and all(_is_count(basis) and basis for basis in rest))
+                _check(0 <= wall_s <= WALL_S_MAX and all(map(_is_count, rest)))
                 _check(len(digest) == BEAT_DIGEST_BYTES and len(read) <= CLIENTS_MAX and len(refused) <= MEMBERS_MAX)
                 _check(all(_is_count(client) and _is_count(clock) for client, clock in read.items()))
                 _check(all(isinstance(name, str) for name in refused))
-                return Heartbeat(sent, echo, view, digest, read, heard, free, tuple(refused), wall_s, *rest)
+                basis, first = (*rest, 0)[0], rest == [0]
+                return Heartbeat(sent, echo, view, digest, read, heard, free, tuple(refused), wall_s, basis, first)
             case [
                 2, int(number), list(members), list(lingering), list(accused),
                 bool(settled), bool(leaving), bool(vouches), list(addresses),
@@ -250,6 +267,8 @@ def decode(frame: bytes) -> Message:
                 return Bye()
             case [8, int(clock)]:
                 return Kept(clock)
+            case [9, bytes(append)]:
+                return Append(append)
             case [16, dict(needs)]:
                 _check(len(needs) <= RESOURCES_MAX)
                 return Want({resource: _read_need(resource, counts) for resource, counts in needs.items()})
@@ -260,8 +279,10 @@ def decode(frame: bytes) -> Message:
             case [34, bytes(digest)]:
                 _check(len(digest) == 16)
                 return TextDigest(digest)
-            case list() if (said := compare_messages.read(body) or overlay_messages.read(body)) is not None:
-                return said
+            case list():
+                said = compare_messages.read(body) or transfer_messages.read(body) or overlay_messages.read(body)
+                if said is not None:
+                    return said
     except (ValueError, TypeError, ConfigError) as error:  # of msgpack; of unhashable map keys; of traits
         raise MessageInvalid(f"a frame of {len(frame)} bytes is not a message: {error}") from None
     raise MessageInvalid(f"a frame of {len(frame)} bytes holds no message of this protocol")

@@ -15,14 +15,13 @@ from actonce.errors import ConfigError, MessageInvalid
 from actonce.messages import Announce, Heartbeat
 from actonce.ownership import Member, View
 from actonce.placement import NO_TRAITS, Traits
+from actonce.settings import CONTACT_WINDOW_S_MAX
 from actonce.world import ProcessId
 from actonce_crdt.updates import DEFAULT_LIMITS
+from actonce_transports import Identity
 
 READ_MAX = DEFAULT_LIMITS.known_clients_max
 """Client ids that a peer may say it has read: no document has more."""
-
-CONTACT_WINDOW_S_MAX = 3600.0
-"""A peer with a longer one could never be given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,21 @@ class About:
     def follows(self, other: About) -> bool:
         """Whether this process held the lock of the other's journal after it: then that one has surely ended."""
         return other.journal in (self.journal, self.replaces)
+
+    def meet(self, name: str, peer: Identity) -> About:
+        """What a peer says of itself to this replica, which is called `name`.
+
+        Raises:
+            MessageInvalid: it is none of ours; why, as a sentence for its user.
+        """
+        about = About.decode(peer.about)
+        if about.agent != self.agent:
+            raise MessageInvalid(f"this is agent {self.agent!r}, not {about.agent!r}")
+        if peer.name == name:
+            if about.journal == self.journal and about.incarnation == self.incarnation:
+                raise MessageInvalid("self: this is the replica itself")
+            raise MessageInvalid(f"name taken: another live replica is called {peer.name!r}")
+        return about
 
     def encode(self) -> bytes:
         """For the handshake."""
@@ -151,12 +165,17 @@ class Peer:
     def announce(self, word: Announce) -> None:
         """A new view. Its promise counts again only after a heartbeat sent under this view was flushed.
 
-        An older one than it announced before went another way, and came late: it says nothing any more.
+        An older one than it announced before went another way, and came late: it says nothing any more. So may an older
+        word on the same view. Under one in which it counts itself, a replica vouches after it settled, may leave after
+        that, and once it unsettles, never acts again: whatever the order in which they come, the later word holds.
         """
         if self.view is not None and word.view.number < self.view.number:
             return
-        self.view, self.settled, self.leaving = word.view, word.settled, word.leaving
-        self.vouches = word.settled and word.vouches
+        again = word.view == self.view
+        unsettled = again and not self.settled and self.member in word.view.members
+        self.settled = word.settled and not unsettled
+        self.vouches = self.settled and (word.vouches or (again and self.vouches))
+        self.view, self.leaving = word.view, word.leaving or (again and self.leaving)
         self.contact = self.confirmed = -math.inf
 
     def heartbeat(self, beat: Heartbeat, mine: Mapping[int, int], now: float) -> None:
@@ -217,6 +236,7 @@ class Peer:
         self.linked = False
         self.round_trips = 0
         self.their_sent = -math.inf
+        self.confirmed = self.contact  # what was not flushed yet never will be: from here on we forget what we lack
         self.behind.clear()
         self.behind_since, self.unsaid = math.inf, False
 

@@ -12,8 +12,10 @@ Cursors are opaque. They are ordered by the epoch of the claim that they were wr
 poller that slept, and writes one late, changes nothing (`actonce_crdt.cursor`).
 
 Not promised: that the function is called once at a time. Each side of a partition longer than the grace polls; after
-it the cursor of one of them counts, and what the other had read is perhaps read again, and found known. A call that was
-under way when its replica fell asleep may reach the outside late, with a cursor that others have passed since.
+it the cursor of one of them counts (the one that claimed later, not the one that read further: cursors are opaque), and
+what the other had read is perhaps read again, and found known. That holds for as long as outcomes are remembered:
+after a partition longer than the retention of a kind and `forget_after_s` together, such items run again. A call that
+was under way when its replica fell asleep may reach the outside late, with a cursor that others have passed since.
 """
 
 from __future__ import annotations

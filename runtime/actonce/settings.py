@@ -10,9 +10,13 @@ up has stopped acting before anybody else starts. Clocks need a bounded *rate*, 
 sides of the inequality are measured on two machines, and `clock_rate_error_max` is the slack between them.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
 from actonce.errors import ConfigError
+
+CONTACT_WINDOW_S_MAX = 3600.0
+"""A replica with a longer one could never be given up: its peers refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,16 @@ class Settings:
     """Attempts of one effect inside one attempt of its handler, before the handler sees `EffectFailed`."""
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            self._check(one.name, one.type)
+        if not 0 < self.tick_s <= self.heartbeat_s:
+            raise ConfigError(
+                f"tick_s ({self.tick_s}) must be above zero, and no longer than heartbeat_s ({self.heartbeat_s})"
+            )
+        if self.forget_after_s == math.inf:
+            raise ConfigError("forget_after_s must be finite: how long somebody may be away cannot be for ever")
+        if self.contact_window_s > CONTACT_WINDOW_S_MAX:
+            raise ConfigError(f"contact_window_s ({self.contact_window_s}) must be {CONTACT_WINDOW_S_MAX} s at most")
         if self.contact_window_s * (1 + self.clock_rate_error_max) >= self.suspicion_s + self.grace_s:
             raise ConfigError(
                 f"contact_window_s ({self.contact_window_s}) must be shorter than suspicion_s + grace_s "
@@ -87,6 +101,24 @@ class Settings:
             raise ConfigError(
                 f"contact_window_s ({self.contact_window_s}) must hold three heartbeats of {self.heartbeat_s} s"
             )
+
+    def _check(self, name: str, kind: object) -> None:
+        """Whole numbers stand for floats, too: from here on they are floats, as the handshake wants them."""
+        value: object = getattr(self, name)
+        if kind is int:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ConfigError(f"{name} ({value!r}) must be a whole number, and not negative")
+        elif not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:  # nor nan
+            raise ConfigError(f"{name} ({value!r}) must be a number, and not negative")
+        else:
+            object.__setattr__(self, name, _as_float(value))
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 LAN = Settings()

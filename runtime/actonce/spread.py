@@ -30,9 +30,11 @@ from actonce.overlay import LOST_BEATS, Close, Dial, Down, Overlay, Send, Step, 
 from actonce.overlay_messages import Contact, Elsewhere, Graft, Have, Hello, Prune, Pulse, Swap, Walk
 from actonce.peers import About
 from actonce.settings import Settings
+from actonce.state_transfer import StateTransfer
 from actonce.texting import Texting
+from actonce.transfer_messages import Offer, Part, Take
 from actonce.world import World
-from actonce_crdt import DocumentPoisoned, StateVectorInvalid, UpdateGap, UpdateInvalid, parse_state_vector
+from actonce_crdt import DocumentPoisoned, UpdateGap, UpdateInvalid
 from actonce_transports import End, Identity, Link, Reach, TransportError
 
 JITTER = 0.2
@@ -69,8 +71,11 @@ class Spread:
         """As `Gossip.counts`, of these links; messages sent by kind too."""
         self.views = Overlay(Contact(self.me.name, about.address, not self.follow), self._pulse_s, world.rng.random)
         self.tree = Broadcast(root=not self.follow)
-        self.texting = Texting(world, settings, ledger, gossip.texting.texts, self._is_live, self._refuse)
-        self.comparing = Comparing(world, settings, ledger, send=self._send_on, refuse=self._refuse, stated=None)
+        self.transfer = StateTransfer(
+            *(world, settings, ledger), send=self._send_on, refuse=self._refuse, arrived=self._arrived, note=note
+        )
+        self.texting = Texting(world, settings, ledger, gossip.texting.texts, self.transfer)
+        self.comparing = Comparing(world, settings, ledger, self.transfer)
         self._beats_at = world.now()
         self._source: str | None = None
         """Whose update is just being taken in."""
@@ -87,15 +92,9 @@ class Spread:
     def accept(self, peer: Identity, dialed: bool) -> str | None:
         """As `Receiver.accept`."""
         try:
-            about = About.decode(peer.about)
+            about = self._about.meet(self.me.name, peer)
         except MessageInvalid as error:
             return str(error)
-        if about.agent != self._about.agent:
-            return f"this is agent {self._about.agent!r}, not {about.agent!r}"
-        if peer.name == self.me.name:
-            if about.journal == self._about.journal and about.incarnation == self._about.incarnation:
-                return "self: this is the replica itself"
-            return f"name taken: another live replica is called {peer.name!r}"
         line = self.lines.get(peer.name)
         if peer.name in self._gossip.lines or (line is not None and not about.follows(line.about)):
             return f"name taken: another live replica is called {peer.name!r}"
@@ -163,11 +162,13 @@ class Spread:
             case Graft(state_vector):
                 self.tree.graft(name)
                 if state_vector:
-                    self._answer(line, state_vector)
+                    self.transfer.asked(line, state_vector)
             case Prune():
                 self._act(self.tree.prune(name, now, self._ledger.state_vector()))
             case Ask(state_vector):
-                self._answer(line, state_vector)
+                self.transfer.asked(line, state_vector)
+            case Offer() | Take() | Part():
+                self.transfer.take(line, message)
             case Sums() | Rows():
                 self.comparing.take(line, message)
             case Pulse(digest):
@@ -201,7 +202,7 @@ class Spread:
             self.counts["gaps"] += 1
             if text:
                 self.texting.ask(line)
-            if not line.receiving:
+            if not line.receiving and not self.transfer.busy:
                 self._act(self.tree.gap(name, now))
             return
         except UpdateInvalid as error:
@@ -218,15 +219,8 @@ class Spread:
         self.counts["doubles"] += not fresh
         self._act(self.tree.pushed(name, fresh=fresh, now=now, mine=self._ledger.state_vector()))
 
-    def _answer(self, line: Line, state_vector: bytes) -> None:
-        try:
-            theirs = parse_state_vector(state_vector)
-        except StateVectorInvalid as error:
-            self._refuse(line, str(error))
-            return
-        if line.backlog:
-            return  # the answer to an earlier question is still on its way
-        self._ledger.difference(theirs, lambda difference: self._send_on(line, Push(difference)))
+    def _arrived(self, line: Line, message: Message) -> None:
+        self._take(line.name, line, message)
 
     # Time
 
@@ -237,7 +231,7 @@ class Spread:
             self._beats_at = now + self._pulse_s * (1 - JITTER / 2 + JITTER * self._world.rng.random())
             self._beat(now)
         if self.tree.sides:
-            busy = any(line.receiving for line in self.lines.values())
+            busy = self.transfer.busy or any(line.receiving for line in self.lines.values())
             acts, said = self.tree.tick(now, self._ledger.reach, busy=busy)
             self._act(acts)
             for name, clocks in said.items():

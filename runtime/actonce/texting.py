@@ -7,13 +7,13 @@ without texts says nothing, so that a mesh that has none pays nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from actonce.ledger import Ledger
 from actonce.lines import Line
 from actonce.messages import Edit, TextAsk, TextDigest
 from actonce.settings import Settings
+from actonce.state_transfer import StateTransfer
 from actonce.texts import Texts
 from actonce.world import World
 from actonce_crdt import EMPTY_UPDATE, StateVectorInvalid, parse_state_vector
@@ -39,11 +39,10 @@ class Texting:
         settings: Settings,
         ledger: Ledger,
         texts: Texts,
-        is_live: Callable[[Line], bool],
-        refuse: Callable[[Line, str], None],
+        transfer: StateTransfer,
     ) -> None:
         self._world, self._settings, self._ledger, self.texts = world, settings, ledger, texts
-        self._is_live, self._refuse = is_live, refuse
+        self._transfer = transfer
         self._peers: dict[str, _Peer] = {}
 
     def link_up(self, line: Line) -> None:
@@ -83,17 +82,13 @@ class Texting:
         try:
             theirs = parse_state_vector(state_vector)
         except StateVectorInvalid as error:
-            self._refuse(line, str(error))
+            self._transfer.refuse(line, str(error))
             return
-        if line.backlog or self.texts.document.is_empty:
+        if self.texts.document.is_empty or self._transfer.repeats(line, Edit):
             return
         difference = self.texts.document.diff(theirs)
         # It may hold edits of ours that are not on disk yet.
-        self._ledger.when_durable(lambda: self._send(line, difference))
-
-    def _send(self, line: Line, difference: bytes) -> None:
-        if self._is_live(line):
-            line.send(Edit(EMPTY_UPDATE, difference))
+        self._ledger.when_durable(lambda: self._transfer.give(line, Edit(EMPTY_UPDATE, difference)))
 
     def _peer(self, line: Line) -> _Peer:
         peer = self._peers.get(line.name)

@@ -15,6 +15,9 @@ from actonce_crdt import stamp_wall_s
 CLIENTS_SHARE = 0.8
 """Of the client ids that a document may hold. What is left are years of restarts, or a loop of them to be found."""
 
+BYTES_SHARE = 0.5
+"""Of the largest document that can be handed over."""
+
 DENIAL_S = 10.0
 """A refusal counts for so long: well over the longest pause between two attempts to dial."""
 
@@ -34,6 +37,7 @@ def troubles(engine: Engine) -> Iterator[str]:
     yield from engine.desk.polls.troubles()
     yield from late(engine)
     yield from ids(engine)
+    yield from size(engine)
 
 
 def minority(engine: Engine) -> Iterator[str]:
@@ -81,6 +85,16 @@ def ids(engine: Engine) -> Iterator[str]:
             f"the document holds the ids of {known:,} processes, and may hold {most:,}; then a restarted replica is "
             "refused: stop all replicas, `actonce journal export` on one, `actonce journal import --renew` into an "
             "empty folder, start it with --new, and the others with --join on empty folders"
+        )
+
+
+def size(engine: Engine) -> Iterator[str]:
+    """A document that is too large for one update could neither be given to a replica that joins, nor read back."""
+    most = engine.ledger.document.limits.update_bytes_max
+    if engine.ledger.snapshot_bytes >= BYTES_SHARE * most:
+        yield (
+            f"the document has {engine.ledger.snapshot_bytes >> 20} MiB, and may have {most >> 20}: finish or cancel "
+            "open tasks, shorten `retention=` of kinds with many or large outcomes, or keep large values elsewhere"
         )
 
 

@@ -144,5 +144,5 @@ async def test_a_stopped_replica_lets_nothing_out_when_it_wakes(tmp_path: Path, 
 
 
 async def test_a_replica_that_goes_on_regardless_is_found(tmp_path: Path) -> None:
-    stage, [stop], wrong = await run_stops(tmp_path, [2.0], ACTONCE_LAB_PLANT="deaf")
-    assert early(stage.diary.lines, stop) or wrong
+    stage, stops, wrong = await run_stops(tmp_path, [2.0, 2.0], ACTONCE_LAB_PLANT="deaf")
+    assert wrong or any(early(stage.diary.lines, stop) for stop in stops)

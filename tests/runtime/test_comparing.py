@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -126,6 +127,28 @@ def test_nobody_counts_on_a_heartbeat_that_adds_to_what_is_unsaid(few: None) -> 
         assert a.membership.peers["b"].contact == contact
         await lab.sure(lambda: knows(a, "b"))  # it asked
         assert side.said >= side.basis
+
+    run(scenario)
+
+
+def test_nobody_counts_on_a_heartbeat_from_before_this_link_was_used_again() -> None:
+    """As when a relayed link ends, and the direct one is used again while old frames are still on it: they add to what
+    was said before, and what we knew to lack is forgotten. (Seen in a simulation, with a fault planted elsewhere.)"""
+
+    async def scenario() -> None:
+        lab = await lab_of("ab")
+        a, b = lab.engine("a"), lab.engine("b")
+        await lab.outcome("echo", 1)
+        link = a.gossip.lines["b"].link
+        a.gossip.lines["b"].asked_at = math.inf  # it does not get what it lacks
+        b.ledger.document._apply((Delta(9, "z", 0, 3, 0, 3, ()),))
+        await lab.sure(lambda: a.membership.peers["b"].behind == {9})
+        a.membership.lost("b", ended=False)
+        a.gossip.link_up(link)
+        b.gossip.beat()
+        await lab.sure(lambda: math.isfinite(a.membership.peers["b"].their_sent))
+        assert a.membership.peers["b"].unsaid
+        await lab.sure(lambda: knows(a, "b") and a.ledger.document.clock_of(9) == 3)
 
     run(scenario)
 

@@ -160,6 +160,19 @@ def test_a_kind_that_nobody_has_a_handler_for_is_named_while_its_tasks_wait() ->
     run(scenario)
 
 
+def test_a_document_that_is_nearly_too_large_to_be_handed_over() -> None:
+    async def scenario() -> None:
+        lab = await formed("a")
+        ledger = lab.engine("a").ledger
+        ledger.snapshot_bytes = (128 << 20) - 1
+        assert not list(troubles(lab.engine("a")))
+        ledger.snapshot_bytes += 1
+        [fact] = troubles(lab.engine("a"))
+        assert fact.startswith("the document has 128 MiB, and may have 256")
+
+    run(scenario)
+
+
 def test_a_document_that_has_nearly_used_up_its_ids() -> None:
     async def scenario() -> None:
         lab = await formed("a")

@@ -309,8 +309,7 @@ def intent_not_adopted(patch: Patch) -> None:
 def settled_on_any_word(patch: Patch) -> None:
     """Whoever says that it is settled is believed, though those that it needs may not have admitted it yet.
 
-    Not found in 400 seeds: since a replica settles anew that lost a member before it knew what that one knew
-    (`Peer.flushed`), such a word leads nowhere that we have seen. No proof, so the rule stays."""
+    Faults that are drawn hardly ever meet the moment; `test_planted.hearsay` does."""
     patch.setattr(Peer, "vouches", property(lambda self: self.settled, lambda self, value: None), raising=False)
 
 

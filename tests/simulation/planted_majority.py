@@ -174,8 +174,7 @@ def majority_of_the_reachable(patch: Patch) -> None:
 def begun_unread(patch: Patch) -> None:
     """A handler starts as soon as its claim is decided, whatever the holder before may have intended.
 
-    Not found: it showed when a replica that was back, and not yet in anybody's view, posted and died; since a view that
-    was not heard is told again, that moment is gone from the plan that showed it."""
+    Faults that are drawn hardly ever meet the moment; `test_unread` does."""
     patch.setattr(Majority, "_has_read", lambda self, task, version, grants: True)
 
 

@@ -16,7 +16,7 @@ from actonce import Agent, Context, Item, Polled, SourceContext
 from actonce.agent import GuardName
 from actonce.engine import Engine
 from actonce.reporting import status
-from actonce.settings import LAN
+from actonce.settings import LAN, Settings
 from actonce.sim.cluster import Cluster, Feed, FeedSink
 from actonce.sim.work_checkers import LIVENESS, SAFETY
 from actonce.sim.world import SimWorld
@@ -40,8 +40,16 @@ class Called:
 class Polling(Cluster):
     """Replicas that poll an outside which numbers its items, and forgets those before the cursor that it is shown."""
 
-    def __init__(self, seed: int, names: str, *, forgets: bool = True, guard: GuardName = "available") -> None:
-        super().__init__(seed, names, self._agent, roster=tuple(names) if guard == "majority" else ())
+    def __init__(
+        self,
+        seed: int,
+        names: str,
+        *,
+        forgets: bool = True,
+        guard: GuardName = "available",
+        settings: Settings = LAN,
+    ) -> None:
+        super().__init__(seed, names, self._agent, settings, roster=tuple(names) if guard == "majority" else ())
         self.guard = guard
         self.forgets = forgets
         self.dice = dice(seed, "outside")

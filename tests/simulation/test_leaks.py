@@ -7,6 +7,7 @@ all of it is forgotten; and again after three more.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,7 +22,8 @@ from actonce.ledger import Ledger
 from actonce.sim.cluster import Cluster, Feed, FeedSink, simulate
 from actonce.sim.memory_checkers import all_forgotten
 from actonce.sim.world import SimWorld
-from actonce_crdt import Json
+from actonce_crdt import Document, Json
+from actonce_crdt.texts import TextDocument
 
 from .forgetting import FORGET_AFTER_S, RETENTION_S, SOON
 
@@ -151,6 +153,20 @@ def grown(found: list[dict[str, Counter[str]]]) -> dict[str, int]:
 
 def test_nothing_grows_with_the_number_of_tasks_done() -> None:
     assert grown(simulate(lambda: work(4))) == {}
+
+
+def census() -> Counter[str]:
+    """What there is of the largest objects."""
+    gc.collect()
+    kinds = (Document, TextDocument, Engine)
+    return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, kinds))
+
+
+def test_a_mesh_that_is_over_is_freed() -> None:
+    """A simulation runs thousands of them in one process, and an agent may be embedded again and again."""
+    before = census()
+    simulate(lambda: work(1))
+    assert census() - before == Counter()
 
 
 def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 
 from actonce import membership
+from actonce.envelopes import is_envelope
 from actonce.journal import Row
 from actonce.membership import Membership
+from actonce.messages import Announce, decode
 from actonce.outbox import Outbox
 from actonce.peers import Peer
 from actonce.settings import LAN
 from actonce.settling import Settled
 from actonce.sim.disk import SimJournal
+from actonce.sim.process import Process
 
-from .mesh import Mesh, Plan, run
+from .mesh import GIVEN_UP_S, SETTLE_S, Mesh, Plan, run
+from .planted import settled_on_any_word
 from .test_silence import paused_at_the_gate
 
 POINTS = range(1, 51)
@@ -76,6 +80,42 @@ async def cold_start(seed: int) -> Mesh:
     return mesh
 
 
+async def hearsay(seed: int) -> Mesh:
+    """c acts alone, and dies. a settled on its word, and lost it before c knew of that; then b came, and met a."""
+    mesh = Mesh(seed, "abc")
+    await mesh.form()
+    mesh.kill("a")
+    mesh.kill("b")
+    c = mesh.nodes["c"].engine
+    assert c is not None
+    assert await mesh.until(lambda: c.membership.view.members == {c.me}, SETTLE_S)
+    mesh.network.cut({"b"}, {"c"})
+    inspect = mesh.network.inspect
+
+    def cut_before_it_is_heard(process: Process, frame: bytes) -> None:
+        inspect(process, frame)
+        message = decode(frame) if process.name == "a" and not is_envelope(frame) else None
+        if isinstance(message, Announce) and message.settled:
+            mesh.network.cut({"a"}, {"c"})
+
+    mesh.network.inspect = cut_before_it_is_heard
+    a = mesh.start("a")
+    assert await mesh.until(lambda: a.membership.settled is not None, SETTLE_S), mesh.story()
+    mesh.ask("m", "c")
+    assert await mesh.until(lambda: bool(mesh.feed.keys()), SETTLE_S), mesh.story()
+    mesh.start("b")
+    await asyncio.sleep(LAN.contact_window_s / 2)
+    mesh.kill("c")
+    mesh.network.drop("a", "c")
+    await asyncio.sleep(2 * GIVEN_UP_S)
+    mesh.ask("m", "a")
+    await asyncio.sleep(GIVEN_UP_S)
+    mesh.network.heal()
+    mesh.start("c")
+    assert await mesh.quiet(), mesh.story()
+    return mesh
+
+
 def a_first_view_of_oneself(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Membership, "_adopt", lambda self: self._change(frozenset({self.me}), frozenset()))
 
@@ -125,6 +165,7 @@ PLANTED: list[tuple[Patch, Scenario, range]] = [
     (no_promise, paused_at_the_gate, range(3, 5)),
     (no_settling, older_journal, range(3)),
     (a_first_view_of_oneself, cold_start, range(3)),
+    (settled_on_any_word, hearsay, range(3)),
     (no_flush, killed_at, POINTS),
     (no_acknowledgement_of_intents, killed_far_away, POINTS),
     (gossip_before_journal, killed_at, range(1, 5)),
@@ -139,7 +180,10 @@ def test_a_rule_taken_out_is_missed(
     assert faults(scenario, trials) != []
 
 
-@pytest.mark.parametrize("scenario", [paused_at_the_gate, older_journal, cold_start], ids=lambda it: it.__name__)
+CLEAN: list[Scenario] = [paused_at_the_gate, older_journal, cold_start, hearsay]
+
+
+@pytest.mark.parametrize("scenario", CLEAN, ids=lambda it: it.__name__)
 def test_with_all_rules_nothing_goes_wrong(scenario: Scenario) -> None:
     assert faults(scenario, range(5)) == []
 

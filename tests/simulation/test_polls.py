@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from actonce import SourceContext
+from actonce import Item, Polled, SourceContext
 from actonce.reporting import status
 from actonce.settings import LAN
 from actonce.standing import Target
@@ -49,6 +50,37 @@ def test_after_a_partition_one_cursor_counts_and_no_item_is_lost(seed: int) -> N
     assert wrong == []
     assert cluster.is_quiet
     assert all(count <= 2 for count in cluster.handled().values())
+
+
+@pytest.mark.parametrize(("remembered_s", "times"), [(60.0, 1), (0.5, 2)])
+def test_what_the_other_side_read_is_known_while_it_is_remembered(remembered_s: float, times: int) -> None:
+    """The cursor of the side that saw less of the outside counts after the cut. The limit that `polls` states."""
+
+    async def cut_off() -> tuple[int, list[int]]:
+        settings = replace(LAN, retention_s=remembered_s, forget_after_s=2 * remembered_s)
+        cluster = Polling(1, "abc", settings=settings)
+        seen = {"a": 0, "b": 0, "c": 0}
+
+        def answer(ctx: SourceContext, cursor: Any) -> Polled:
+            here, since = seen[ctx._desk.polls.me], cursor or 0
+            found = range(since, max(since, here))
+            return Polled([Item(f"item-{number}", number) for number in found], max(since, here))
+
+        cluster.answer = answer
+        await cluster.form()
+        poller = cluster.poller()
+        others = seen.keys() - {poller}
+        cluster.network.cut({poller}, others)
+        seen |= {poller: 9} | dict.fromkeys(others, 1)
+        await asyncio.sleep(15.0)
+        cluster.network.heal()
+        seen |= dict.fromkeys(seen, 9)
+        await asyncio.sleep(5.0)
+        return cluster.handled()[0], [cluster.handled()[number] for number in range(1, 9)]
+
+    twice, others = run(cut_off)
+    assert twice == 2, "by each side"
+    assert others == [times] * 8
 
 
 def test_with_a_majority_only_one_side_polls() -> None:

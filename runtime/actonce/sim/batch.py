@@ -30,6 +30,9 @@ from actonce.sim.plan import Mix, Plan, from_json, to_json
 from actonce.sim.run import Outcome, Scenario, run_seed
 from actonce_crdt import Json
 
+COLLECT_EACH_S = 1.0
+"""Of CPU: no seed makes so much garbage in it that it matters."""
+
 SAMPLE = 3
 """Seeds that every worker runs."""
 
@@ -199,10 +202,13 @@ def main() -> None:
     order = Order(**job["order"])
     made, make_agent, plan = scenario(order)
     gc.freeze()
-    gc.disable()  # between seeds is enough: a tenth of the time
+    gc.disable()  # now and then, between seeds, is enough: a tenth of the time, and half of it where seeds are short
+    collected = time.process_time()
     for number, seed in enumerate(job["seeds"]):
         outcome = run_seed(seed, made, make_agent, plan)
-        gc.collect()
+        if time.process_time() - collected > COLLECT_EACH_S:
+            gc.collect()
+            collected = time.process_time()
         print(json.dumps(describe(outcome, events=number < SAMPLE)), flush=True)
 
 

@@ -19,7 +19,6 @@ from actonce.envelopes import Kind, is_envelope, open_envelope
 from actonce.errors import Draining
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
-from actonce.messages import Edit, Push, decode
 from actonce.placement import NO_TRAITS, Traits
 from actonce.readiness import make_terms
 from actonce.running import Run
@@ -280,11 +279,9 @@ class Cluster:
                 if envelope.kind is not Kind.DATA or envelope.source != process.name:
                     return
                 frame = envelope.body
-            message = decode(frame)
             own = self.engine(process.name).ledger.client_id
-            if not isinstance(message, Push | Edit) or message.update not in journal.unsynced:
-                return
-            if watching.first_client(message.update) == own:
+            update = watching.update_in(frame, own)
+            if update in journal.unsynced and watching.first_client(update) == own:
                 self.failures.append(f"{process.name}: gossiped an update that is not on its disk")
 
     def pause(self, name: str, *, suspend: bool = False) -> None:

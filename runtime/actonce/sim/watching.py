@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from actonce.engine import Engine
+from actonce.messages import Append, Edit, Push, decode
 from actonce.running import Run
 from actonce.settling import Settled
 from actonce.sim.history import History
 from actonce.sim.world import SimWorld
+from actonce_crdt.appends import lengthen
 
 NOTED = {
     "takeovers": "takes ",
@@ -112,7 +114,7 @@ def count(history: History, engine: Engine) -> None:
     """Add up the rare branches that a process went through."""
     sometimes = history.sometimes
     for name, times in engine.gossip.counts.items():
-        if name in ("gaps", "overflows", "refused", "asks"):
+        if name in ("gaps", "overflows", "refused", "asks", "state_transfers_resumed"):
             sometimes[name] += times
     for slot in engine.quotas.slots.values():
         sometimes["transfers"] += slot.account.transfers
@@ -121,6 +123,17 @@ def count(history: History, engine: Engine) -> None:
     for _, text in engine.notes:
         for name, words in NOTED.items():
             sometimes[name] += words in text
+
+
+def update_in(frame: bytes, author: int) -> bytes:
+    """The update in a frame of this author; nothing if it carries none."""
+    match decode(frame):
+        case Push(update) | Edit(update, _):
+            return update
+        case Append(append):
+            return lengthen(append, author)
+        case _:
+            return b""
 
 
 def first_client(update: bytes) -> int:
