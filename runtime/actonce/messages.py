@@ -7,7 +7,7 @@ every type and size and raises `MessageInvalid`. Document bytes inside `Push` ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -306,7 +306,11 @@ def unpack_view(data: bytes | None) -> View | None:
 
 
 def _members(members: frozenset[Member]) -> list[list[Any]]:
-    return [[*(one.name, one.incarnation), *astuple(one.traits)] for one in sorted(members)]
+    # Not `astuple`: it copies deeply, and views are a tenth of what a mesh says while it forms.
+    return [
+        [one.name, one.incarnation, one.traits.weight, one.traits.priority, one.traits.region]
+        for one in sorted(members)
+    ]
 
 
 def _read_members(rows: list[Any]) -> frozenset[Member]:
