@@ -5,9 +5,9 @@ A replica that joins, or comes back, asks all that it is linked to for what it l
 others; nor does it ask anybody while parts come in. It requests as many bytes at a time as come in `PACE_S`: heartbeats
 are never long behind them. Whose offer was taken keeps the very bytes for `KEEP_S`, and offers them again when the same
 replica asks again, as it does on its next link. Replicas that hold the same give the same answer, byte for byte: each
-of them can go on where another one stopped. When no part has come for a while, the replica asks everybody, and takes
-another answer beside the first: nothing is lost where all links are slow. When all is there, it asks for what was
-written meanwhile.
+of them can go on where another one stopped. When no part has come for a while, or the peer is slow, the replica asks
+everybody, and takes another answer beside the first: nothing is lost where all links are slow. When all is there, it
+asks for what was written meanwhile.
 
 The answer is applied in one step, when it is whole: a part of it would not do. Compaction writes down what is still
 needed of a log before it shortens that, in another log; so both come together, or neither (`compaction`). Raft's
@@ -16,7 +16,7 @@ InstallSnapshot does the same (Ongaro and Ousterhout, 2014, section 7), with the
 Late is harmless: an answer is true of what the replica had when it asked, and it has not lost anything since.
 
 Not promised: parts survive neither the process that takes them nor the one that offers them; one answer has at most
-`MESSAGE_BYTES_MAX`; while a slow peer sends, no faster one is asked.
+`MESSAGE_BYTES_MAX`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PACE_S = 0.1
 """How long one request may take: some round trips, and less than a contact window by far."""
 
 FIRST_BYTES, LEAST_BYTES, MOST_BYTES = 64 * 1024, 16 * 1024, 4 * 1024 * 1024
-"""Of one request."""
+"""Of one request. A peer that sends less than the first in `PACE_S` is slow."""
 
 PART_BYTES = CHUNK_BYTES - 64
 """With what says where it belongs, a part fits into a frame."""
@@ -173,9 +173,11 @@ class StateTransfer:
 
     @property
     def busy(self) -> bool:
-        """Whether parts are coming in: then nobody is asked."""
-        since = self._world.now() - self._stall_s
-        return any(coming.heard > since and coming.line.is_live(coming.line) for coming in self._coming.values())
+        """Whether parts are coming in at a good pace: then nobody is asked."""
+        return any(coming.count >= FIRST_BYTES and self._goes_on(coming) for coming in self._coming.values())
+
+    def _goes_on(self, coming: _Coming) -> bool:
+        return self._world.now() - coming.heard < self._stall_s and coming.line.is_live(coming.line)
 
     def take(self, line: Line, message: TransferMessage) -> None:
         """A peer offers, takes or sends."""
@@ -193,7 +195,7 @@ class StateTransfer:
             self._done = b""
             self.send(line, Take(digest, 0, 0))  # it did not hear that we have it
             return
-        if self.busy:
+        if self.busy or (coming is not None and coming.line is line and self._goes_on(coming)):
             return
         if coming is not None:
             line.counts["state_transfers_resumed"] += 1

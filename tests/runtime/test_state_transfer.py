@@ -133,6 +133,22 @@ def test_another_peer_is_asked_when_no_part_comes_any_more() -> None:
     run(scenario)
 
 
+def test_a_slow_peer_does_not_keep_a_fast_one_waiting() -> None:
+    async def scenario() -> None:
+        lab, wire = await full_lab("ab")
+        lab.network.slow_s[frozenset("bd")] = 0.4
+        lab.network.cut({"a"}, {"d"})
+        lab.start("d")
+        await lab.sure(lambda: wire.parts["b"] > 0)
+        lab.network.heal()
+        began = lab.loop.time()
+        await lab.sure(lambda: lab.engine("d").ledger.document.digest == lab.engine("a").ledger.document.digest)
+        assert lab.loop.time() - began < 5.0
+        assert wire.parts["b"] < 0.2 * wire.size()
+
+    run(scenario)
+
+
 def test_links_slower_than_patience_bring_it_all_the_same() -> None:
     async def scenario() -> None:
         lab, wire = await full_lab("ab")
