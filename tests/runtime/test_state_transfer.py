@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -20,11 +21,17 @@ from actonce.transfer_messages import DIGEST_BYTES, Offer, Part, Take
 
 from .lab import Lab, run
 from .test_gossip import make_agent
+from .test_replica import WAIT_S, Work, replica
 from .test_texts import edit
 
 TASKS = 24
 RATE = 2e6
 """Bytes a second of a link: all of it takes some seconds."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 class Wire:
@@ -272,3 +279,24 @@ def test_an_offer_does_not_make_room_ahead() -> None:
         assert math.isfinite(line.asked_at)
 
     run(scenario)
+
+
+@pytest.mark.anyio
+async def test_over_real_sockets(tmp_path: Path) -> None:
+    """A third replica joins two that remember some megabytes: one of them sends it all, and its journal keeps it."""
+    work = Work()
+    async with replica(work, tmp_path) as first, replica(work, tmp_path, "b", join=[first.address]) as second:
+        for index in range(TASKS):
+            handle = await first.submit("reply", str(index % 10) * (PAYLOAD_BYTES_MAX // 2), key=f"m{index}")
+            await handle.result(WAIT_S)
+        join = [first.address, second.address]
+        async with replica(work, tmp_path, "c", join=join) as third:
+            await third.settled()
+            size = await third.inspect(lambda engine: len(engine.ledger.document.diff({})))
+            counts = await third.inspect(lambda engine: engine.gossip.counts)
+        sent = [await each.inspect(lambda engine: engine.gossip.counts["bytes_sent"]) for each in (first, second)]
+    assert counts["state_transfers"] == 1
+    assert size > TASKS * PAYLOAD_BYTES_MAX
+    assert sum(sent) < 1.5 * 2 * size, "all that was written went to the other of the two, and once to the third"
+    async with replica(work, tmp_path, "c") as again:
+        assert await again.inspect(lambda engine: len(engine.ledger.document.diff({}))) >= size
