@@ -62,11 +62,12 @@ def overtaken(lines: list[Line], stop: Stop) -> list[str]:
 
 
 def left_before(lines: list[Line], stop: Stop) -> set[str]:
-    """Keys of effects of its running tasks that had passed the gate when it was stopped."""
+    """Keys of effects of its running tasks that had passed the gate when it was stopped, too late for an answer."""
+    since = stop.stopped - FEED_DELAY_MS / 1000
     return {
         line.subject
         for line in lines
-        if line.what == PASSED and line.pid == stop.pid and line.at < stop.stopped
+        if line.what == PASSED and line.pid == stop.pid and since < line.at < stop.stopped
         if line.subject.rpartition("/")[0] in stop.running
     }
 
@@ -78,8 +79,8 @@ async def stop_for(stage: Loaded, seconds: float) -> Stop:
     await until(lambda: len(stage.relay.deliveries) > RATE, WAIT_S)
     await until(lambda: any(posting(stage, replica) for replica in mesh.replicas), WAIT_S)
     victim = next(replica for replica in mesh.replicas if posting(stage, replica))
-    pid, stopped = victim.child.pid, time.monotonic()
     victim.child.signal(signal.SIGSTOP)
+    pid, stopped = victim.child.pid, time.monotonic()  # not before: what it still did must not count as under way
     await asyncio.sleep(seconds)
     running = under_way([line for line in stage.diary.read() if line.at <= stopped], pid)
     others = [replica for replica in mesh.replicas if replica is not victim]

@@ -206,9 +206,7 @@ class Worker:
 
         async def run() -> None:
             while True:
-                digest = await self._replica.inspect(lambda engine: engine.ledger.document.digest.hex())
-                if not self._digests or self._digests[-1][1] != digest:
-                    self._digests.append((time.monotonic(), digest))
+                await self._look()
                 await asyncio.sleep(LOOK_S)
 
         self._watching = asyncio.get_running_loop().create_task(run())
@@ -218,7 +216,13 @@ class Worker:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+            await self._look()  # whoever asks may know a digest by now that was not looked at
         return self._digests
+
+    async def _look(self) -> None:
+        digest = await self._replica.inspect(lambda engine: engine.ledger.document.digest.hex())
+        if not self._digests or self._digests[-1][1] != digest:
+            self._digests.append((time.monotonic(), digest))
 
 
 def answer(value: object) -> None:
