@@ -186,6 +186,9 @@ class Gossip:
                 peer = membership.hear(name)
                 first, answered = peer.their_sent == -math.inf, peer.echoed
                 peer.unsaid = self.comparing.heard(line, message.basis, message.first)
+                if peer.unsaid and not message.basis and not line.missed:
+                    line.missed, line.asked_at = True, -math.inf  # at once: nobody may act meanwhile
+                    self.ask(name)
                 membership.heartbeat(name, message, self._ledger.reach, now)
                 if peer.echoed > answered:
                     line.unanswered = 0

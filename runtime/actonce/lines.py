@@ -48,6 +48,8 @@ class Line:
     asked_at: float = -math.inf
     announced_at: float = -math.inf
     """When we last told it our view."""
+    missed: bool = False
+    """We asked for what the peer had said on this link before we used it again: see `comparing`."""
     kept: int = 0
     """What we told of the peer's entries on our disk."""
     backlog: deque[bytes] = field(default_factory=deque)

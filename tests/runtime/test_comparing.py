@@ -14,6 +14,8 @@ from actonce.comparing import NEWS_MAX
 from actonce.engine import Engine
 from actonce.lines import CHUNK_BYTES, Line
 from actonce.messages import Ask, Heartbeat, Message, decode, encode
+from actonce.settings import LAN
+from actonce.sim.process import Process
 from actonce_crdt import Delta
 from actonce_crdt.buckets import encode_rows
 
@@ -145,10 +147,16 @@ def test_nobody_counts_on_a_heartbeat_from_before_this_link_was_used_again() -> 
         await lab.sure(lambda: a.membership.peers["b"].behind == {9})
         a.membership.lost("b", ended=False)
         a.gossip.link_up(link)
+        asked: list[bool] = []
+
+        def inspect(process: Process, frame: bytes) -> None:
+            if process.name == "a" and isinstance(decode(frame), Sums):
+                asked.append(a.membership.peers["b"].unsaid)
+
+        lab.network.inspect = inspect
         b.gossip.beat()
-        await lab.sure(lambda: math.isfinite(a.membership.peers["b"].their_sent))
-        assert a.membership.peers["b"].unsaid
-        await lab.sure(lambda: knows(a, "b") and a.ledger.document.clock_of(9) == 3)
+        assert await lab.until(lambda: knows(a, "b") and a.ledger.document.clock_of(9) == 3, LAN.ask_again_s / 2)
+        assert asked[:1] == [True], "it did not count on b, and asked at once"
 
     run(scenario)
 
