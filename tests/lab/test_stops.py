@@ -77,8 +77,14 @@ async def stop_for(stage: Loaded, seconds: float) -> Stop:
     mesh = stage.mesh
     await until_whole(mesh)
     await until(lambda: len(stage.relay.deliveries) > RATE, WAIT_S)
-    await until(lambda: any(posting(stage, replica) for replica in mesh.replicas), WAIT_S)
-    victim = next(replica for replica in mesh.replicas if posting(stage, replica))
+    found: list[Replica] = []
+
+    def at_work() -> bool:
+        found[:] = [replica for replica in mesh.replicas if posting(stage, replica)]
+        return bool(found)
+
+    await until(at_work, WAIT_S)
+    victim = found[0]
     victim.child.signal(signal.SIGSTOP)
     pid, stopped = victim.child.pid, time.monotonic()  # not before: what it still did must not count as under way
     await asyncio.sleep(seconds)
@@ -96,9 +102,10 @@ async def stop_for(stage: Loaded, seconds: float) -> Stop:
 
 
 def posting(stage: Loaded, replica: Replica) -> bool:
-    """Whether an effect of it is on its way."""
-    lines, pid = stage.diary.read(), replica.child.pid
-    passed = {line.subject.rpartition("/")[0] for line in lines if line.what == PASSED and line.pid == pid}
+    """Whether an effect of it is on its way, and stays so for a while."""
+    lines, pid, since = stage.diary.read(), replica.child.pid, time.monotonic() - FEED_DELAY_MS / 2000
+    left = (line for line in lines if line.what == PASSED and line.pid == pid and line.at > since)
+    passed = {line.subject.rpartition("/")[0] for line in left}
     return bool(passed.intersection(under_way(lines, pid)))
 
 
