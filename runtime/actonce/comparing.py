@@ -16,9 +16,10 @@ What both rest on, so that neither order, nor doubles, nor losses, nor removals 
    came here between the sums and the answer. (Answering for the differing buckets alone would part them.)
 3. *A heartbeat counts for what was said before it.* It carries only changes, so it names the statement that they add
    to; without one, the first on a link says that it is. Whoever has not had that does not know what the sender has
-   read, and counts on nothing that it promises (`Peer.unsaid`) until it comes; after `ask_again_s` it asks. No loss of
-   a message passes unseen, whoever lost it (nor one from before the two sides left this link for another way, and came
-   back to it); a message that comes twice, or late, says nothing new: all of it is maxima.
+   read, and counts on nothing that it promises (`Peer.unsaid`) until it comes. It asks: at once for a first one, else
+   after `ask_again_s`. No loss of a message passes unseen, whoever lost it (nor one from before the two sides left this
+   link for another way, and came back to it); a message that comes twice, or late, says nothing new: all of it is
+   maxima.
 
 The same when a replica has learnt of so much at once that a heartbeat would be long: it states anew.
 

@@ -59,9 +59,8 @@ FASTER = 4
 
 @dataclass(slots=True)
 class _Kept:
-    """What we offered to one replica."""
+    """What we offered to one process."""
 
-    line: Line
     digest: bytes
     data: bytes
     until: float
@@ -108,7 +107,8 @@ class StateTransfer:
         self._world, self._ledger = world, ledger
         self._stall_s = settings.ask_again_s * STALLS
         self.send, self.refuse, self._arrived, self._note = send, refuse, arrived, note
-        self._kept: dict[tuple[str, type[Message]], _Kept] = {}
+        self._kept: dict[tuple[int, type[Message]], _Kept] = {}
+        """By the client id of who asked: another process of its name remembers no part of it."""
         self._coming: dict[bytes, _Coming] = {}
         self._done = b""
         """Checksum of what came last."""
@@ -129,7 +129,7 @@ class StateTransfer:
         """Whether the answer to an earlier question is on its way still, or is offered once more."""
         if line.backlog:
             return True
-        kept = self._kept.get((line.name, kind))
+        kept = self._kept.get((line.about.client, kind))
         if kept is None or not kept.taken:
             return False  # it had another offer: what it lacks now is less
         kept.until = self._world.now() + KEEP_S
@@ -141,16 +141,14 @@ class StateTransfer:
         if sum(map(len, _bytes_of(message))) < OFFER_BYTES_MIN:
             self.send(line, message)
             return
-        data, key = encode(message), (line.name, type(message))
-        kept = self._kept[key] = _Kept(line, _checksum(data), data, self._world.now() + KEEP_S)
+        data, key = encode(message), (line.about.client, type(message))
+        kept = self._kept[key] = _Kept(_checksum(data), data, self._world.now() + KEEP_S)
         self._world.call_later(KEEP_S, lambda: self._let_go(key, kept))
         self.send(line, Offer(kept.digest, len(data)))
 
-    def _let_go(self, key: tuple[str, type[Message]], kept: _Kept) -> None:
+    def _let_go(self, key: tuple[int, type[Message]], kept: _Kept) -> None:
         if self._kept.get(key) is not kept:
             return
-        if kept.line.backlog and kept.line.is_live(kept.line):
-            kept.until = self._world.now() + KEEP_S
         left = kept.until - self._world.now()
         if left > 0:
             self._world.call_later(left, lambda: self._let_go(key, kept))
@@ -159,12 +157,12 @@ class StateTransfer:
 
     def _send_parts(self, line: Line, wanted: Take) -> None:
         for key, kept in list(self._kept.items()):
-            if key[0] != line.name or kept.digest != wanted.digest:
+            if key[0] != line.about.client or kept.digest != wanted.digest:
                 continue
             if not wanted.count:
                 del self._kept[key]
                 continue
-            kept.line, kept.until, kept.taken = line, self._world.now() + KEEP_S, True
+            kept.until, kept.taken = self._world.now() + KEEP_S, True
             end = min(wanted.offset + wanted.count, len(kept.data))
             for at in range(wanted.offset, end, PART_BYTES):
                 line.send(Part(kept.digest, at, kept.data[at : min(at + PART_BYTES, end)]))
