@@ -58,7 +58,7 @@ class Claims:
         self.open: dict[str, None] = {}
         """Tasks without an outcome, in the order in which they came."""
         self._ready = Readiness(world, self.changed)
-        self._looked = Looked(membership, self._ready)
+        self._looked = Looked(membership)
         self._apart: dict[str, None] = {}
         """Ready, but for other tasks of its sort that run here: see `poison`. Looked at again once that has changed."""
         self._apart_from: object = None
@@ -146,20 +146,20 @@ class Claims:
         elif delegated:
             self._delegated.setdefault(task, self._world.now() + DELEGATE_PATIENCE_S)
         if has or delegated or task in self._given_up or task in self._granted:
-            self._looked.drop(task)
+            self._looked.loosen(task)
         else:
-            self._remember(task, state, waits=wait is not None, ours=ours)
+            self._remember(task, state, waits=wait is not None)
 
-    def _remember(self, task: str, state: TaskState, *, waits: bool, ours: bool) -> None:
+    def _remember(self, task: str, state: TaskState, *, waits: bool) -> None:
         """What a look at a task has found, if only time, the replicas and what is known of it can change that."""
         asked = state.task
         spec = self._kinds.get(asked.kind) if asked is not None else None
         if asked is None or asked.after or state.cancel is not None or (spec is not None and spec.guard != "available"):
-            self._looked.drop(task)
+            self._looked.loosen(task)
         elif waits:
-            self._looked.waits(task, state, asked.not_before_ms)
+            self._looked.waits(task, asked.not_before_ms)
         else:
-            self._looked.sorted(task, state, asked.not_before_ms, ours=ours)
+            self._looked.sorted(task, asked.not_before_ms)
 
     @property
     def free(self) -> int:
@@ -192,7 +192,7 @@ class Claims:
     def reordered(self) -> None:
         """Orders have changed: look at everything anew, and begin again what may go on."""
         self._seen_version = -1
-        self._looked.forget()
+        self._looked.all_stale(self.open)
 
     def hand_on(self, task: str) -> None:
         """By order: what runs here, or waits here for another attempt, is for others to do."""
@@ -216,7 +216,7 @@ class Claims:
         tasks = self._executor.revoke_all()
         self._given_up |= dict.fromkeys(tasks)  # still ours: if nobody takes them over, nobody ever will
         for task in tasks:
-            self._looked.drop(task)
+            self._looked.loosen(task)
         return bool(tasks)
 
     def pump(self) -> None:
@@ -226,7 +226,7 @@ class Claims:
             self._poison.look(self._membership.in_play(), self.open)
             self._executor.serve_due()
             tasks = self._ledger.state.tasks
-            for task in self._looked.stale(self.open, tasks, self._world.wall() * 1000):
+            for task in self._looked.stale(self.open, self._world.wall() * 1000):
                 self._look(task, tasks[task])
         self._take_delegated()
         if not self.enabled:
@@ -264,6 +264,7 @@ class Claims:
                 break
             place = self._ready.pop_place()
             task = place[2]
+            self._looked.loosen(task)
             kind, state = self._kind(task), self._ledger.state.tasks[task]
             out = self._standing.stands_by
             if self._standing.held(kind) and state.cancel is None:  # one that was called off only gets its outcome

@@ -21,7 +21,6 @@ from actonce.sim.cluster import Feed, FeedSink
 from actonce.sim.plan import Mix
 from actonce.sim.run import Scenario, Work, run_seed
 from actonce.sim.world import SimWorld
-from actonce_crdt import TaskState
 
 SEEDS = int(os.environ.get("LOOKED_SEEDS", "2"))
 WORK = (Work("post", lambda number: {"n": number}),)
@@ -61,7 +60,7 @@ class Audit:
 
     def check(self, claims: Claims) -> None:
         states = claims._ledger.state.tasks
-        stale = set(claims._looked.stale(claims.open, states, claims._world.wall() * 1000))
+        stale = set(claims._looked.stale(claims.open, claims._world.wall() * 1000))
         skipped = [task for task in claims.open if task not in stale]
         self.counts["looked at"] += len(stale)
         self.counts["skipped"] += len(skipped)
@@ -101,21 +100,26 @@ def blind_to_replicas(patch: pytest.MonkeyPatch) -> None:
 def blind_to_time(patch: pytest.MonkeyPatch) -> None:
     """What once had to wait is not looked at before its timer, whatever the clock was set to."""
     stale = Looked.stale
-    patch.setattr(Looked, "stale", lambda self, tasks, states, wall_ms: stale(self, tasks, states, 0))
+    patch.setattr(Looked, "stale", lambda self, tasks, wall_ms: stale(self, tasks, self._last_ms))
 
 
 def blind_to_what_was_between(patch: pytest.MonkeyPatch) -> None:
     """What was found while others were there counts again once the replicas are as they were before."""
     found = Looked.sorted
 
-    def sorted_(self: Looked, task: str, state: TaskState, since_ms: int, *, ours: bool) -> None:
+    def sorted_(self: Looked, task: str, since_ms: int) -> None:
         self._version = self._membership.version
-        found(self, task, state, since_ms, ours=ours)
+        found(self, task, since_ms)
 
     patch.setattr(Looked, "sorted", sorted_)
 
 
-PLANTED = ((blind_to_replicas, 3), (blind_to_time, 1), (blind_to_what_was_between, 4))
+def blind_to_what_was_taken(patch: pytest.MonkeyPatch) -> None:
+    """A ready task that was taken from its place and could not begin is left alone."""
+    patch.setattr(Looked, "loosen", lambda self, task: None)
+
+
+PLANTED = ((blind_to_replicas, 3), (blind_to_time, 1), (blind_to_what_was_between, 4), (blind_to_what_was_taken, 1))
 
 
 @pytest.mark.parametrize(("plant", "seed"), PLANTED)
