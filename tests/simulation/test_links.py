@@ -44,3 +44,34 @@ async def breaking(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_links_that_break(seed: int) -> None:
     run(breaking, seed)
+
+
+def test_links_that_end_do_not_multiply_the_attempts_to_reach_another() -> None:
+    """One address is gone: it is tried about once a second, however often the link to another ends meanwhile."""
+
+    async def attempts() -> list[int]:
+        mesh = Mesh(1, "abc")
+        await mesh.form()
+        mesh.kill("c")
+        transport, tried = mesh.world("a").transport, list[float]()
+        attempt = transport._attempt
+
+        def counted(address: str) -> None:
+            if address == "c":
+                tried.append(mesh.loop.time())
+            attempt(address)
+
+        transport._attempt = counted  # type: ignore[method-assign]
+        found = []
+        for _ in range(2):
+            tried.clear()
+            await asyncio.sleep(10.0)
+            found.append(len(tried))
+            for _ in range(20):
+                mesh.network.drop("a", "b")
+                await asyncio.sleep(0.1)
+        return found
+
+    quiet, after = run(attempts)
+    assert quiet <= 25
+    assert after <= 25

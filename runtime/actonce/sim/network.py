@@ -171,6 +171,7 @@ class SimTransport:
         self.address = name
         self.links: dict[str, SimLink] = {}
         self._dialing: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
         self.receiver: Receiver
         self.me: Identity
 
@@ -225,7 +226,14 @@ class SimTransport:
             self._connect(address, lambda reach: self._connected(address, reach))
 
     def _later(self, delay_s: float, address: str) -> None:
-        self.network.loop.call_later(delay_s, lambda: self.world.guard(lambda: self._attempt(address)))
+        """The next attempt; only the latest that was asked for counts."""
+        turn = self._turns[address] = self._turns.get(address, 0) + 1
+
+        def attempt() -> None:
+            if self._turns[address] == turn:
+                self._attempt(address)
+
+        self.network.loop.call_later(delay_s, lambda: self.world.guard(attempt))
 
     def _connected(self, address: str, reach: Reach) -> None:
         if address not in self._dialing or address in self.links:
