@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from actonce.demo.mesh import free_port as pick_port
 from actonce.locks import LockService, open_locks
 from actonce.locks.contract_suite import put_until
 
@@ -63,9 +64,8 @@ class Server:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Not one that the system gives to whoever asks for any: another test may, before our server has it."""
+    return pick_port(random.Random())
 
 
 def nats_server(folder: Path, *options: str) -> Server:

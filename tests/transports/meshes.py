@@ -73,9 +73,10 @@ class WebsocketMesh:
         return WebsocketTransport("127.0.0.1:0", self.secret, self.http, timings=self.timings)
 
     def unused_address(self) -> str:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            return f"127.0.0.1:{sock.getsockname()[1]}"
+        """Bound, so that nobody else gets it, but nobody listens."""
+        taken = self._socket()
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
 
     def silent_address(self) -> str | None:
         """A listener whose backlog is full: Linux drops further SYNs."""
