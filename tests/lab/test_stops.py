@@ -23,6 +23,8 @@ ROWS = 10_000
 RATE = 40.0
 FEED_DELAY_MS = 150.0
 """Long, so that some effects are on their way at any moment."""
+WINDOW_S = 0.02
+"""Between the last check and the socket: microseconds, unless the machine is busy. See the limits in README.md."""
 GIVEN_UP_S = LAN.suspicion_s + LAN.grace_s
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +72,14 @@ def left_before(lines: list[Line], stop: Stop) -> set[str]:
         if line.what == PASSED and line.pid == stop.pid and since < line.at < stop.stopped
         if line.subject.rpartition("/")[0] in stop.running
     }
+
+
+def in_the_window(lines: list[Line], stop: Stop) -> str:
+    """The effect that the sleeper was perhaps about to give to its socket: one at most, as one loop does it. If it was,
+    it leaves when the sleeper wakes, and only a sink that checks the fence refuses it."""
+    passed = (line for line in lines if line.what == PASSED and line.pid == stop.pid and line.at < stop.stopped)
+    last = max(passed, key=lambda line: line.at, default=None)
+    return last.subject if last is not None and stop.stopped - last.at < WINDOW_S else ""
 
 
 async def stop_for(stage: Loaded, seconds: float) -> Stop:
@@ -126,7 +136,8 @@ async def run_stops(folder: Path, lengths: list[float], **environment: str) -> t
     doubts = {row["effect"]: row["doubt"] for row in rows if row["doubt"]}
     lost, doubled = count_posts([message.id for message in stage.messages], posts)
     wrong = [f"{name} is lost" for name in lost if doubts.get(f"reply/{name}/#1") != "skipped"]
-    wrong += [f"{name} is doubled" for name in doubled]
+    slipped = {in_the_window(stage.diary.lines, stop) for stop in stops} & set(doubts)
+    wrong += [f"{name} is doubled" for name in doubled if f"reply/{name}/#1" not in slipped]
     for stop in stops:
         over = overtaken(stage.diary.lines, stop)
         left = {key for key in left_before(stage.diary.lines, stop) if key.rpartition("/")[0] in over}
