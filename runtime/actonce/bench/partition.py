@@ -181,6 +181,7 @@ class Partition:
             proxy.heal()
         await crew.until(lambda facts: len({one["digest"] for one in facts}) == 1, "agree", HEAL_S)
         traffic = await self._traffic()
+        await self._quiet()  # what changes while all are asked must not hide that they agree
         return equal_from([tuple(seen) for seen in await crew.all("seen")], healed_at) - healed_at, traffic
 
     def _bound(self, posted: Counter[str]) -> int:
