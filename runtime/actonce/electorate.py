@@ -228,7 +228,10 @@ class Electorate:
 
     def _changeable(self) -> Version:
         if self.version is None:
-            raise RosterRefused("no roster is known here: the replica that was started with --new makes the first one")
+            raise RosterRefused(
+                "no roster is known here: start the replicas with --roster NAME,NAME,...; the one that was started "
+                "with --new makes the first one"
+            )
         if not self.has_majority:
             here = len(self.in_reach())
             raise RosterRefused(

@@ -25,6 +25,8 @@ class Front:
         self.follow, self._world, self._mesh, self._spread = spread.follow, world, mesh, spread
         self._followers: set[str] = set()
         """Names of those whose link belongs to `spread`."""
+        self.joins: dict[str, str] = {}
+        """Address at which to find the mesh -> why nobody answered there last; "" where somebody did, or not yet."""
 
     def join(self, addresses: Iterable[str]) -> None:
         """Find the mesh at these addresses. Once the transport has started.
@@ -33,6 +35,7 @@ class Front:
             TransportError: not an address, or one that may not be dialed without a secret.
         """
         for address in addresses:
+            self.joins[address] = ""
             self._world.transport.dial(address)
             if self.follow:  # it picks one at a time: see `Overlay`
                 self._world.transport.undial(address)
@@ -45,6 +48,8 @@ class Front:
 
     def link_up(self, link: Link) -> None:
         """As `Receiver.link_up`."""
+        if link.address in self.joins:
+            self.joins[link.address] = ""
         if self.follow or _follows(link.peer):
             self._followers.add(link.peer.name)
             self._spread.link_up(link)
@@ -65,7 +70,13 @@ class Front:
 
     def dial_failed(self, address: str, reach: Reach, reason: str) -> None:
         """As `Receiver.dial_failed`."""
+        if address in self.joins:
+            self.joins[address] = "" if reach is Reach.DENIED else reason
         (self._spread if self.follow else self._mesh).dial_failed(address, reach, reason)
+
+    def unanswered(self) -> list[str]:
+        """The addresses to join at which there is no replica, each in a sentence."""
+        return [f"no replica answers at {at} (--join): {why}" for at, why in sorted(self.joins.items()) if why]
 
 
 def _follows(peer: Identity) -> bool:

@@ -63,8 +63,10 @@ def degraded(engine: Engine) -> list[str]:
         return [*facts, *troubles(engine)]
     if membership.settled is None:
         last = sorted(m.name for m in membership.view.members | membership.view.lingering if m.name != engine.me.name)
-        whom = f"its last view: {', '.join(last)}" if last else "any settled replica; the first of a mesh needs --new"
-        facts.append(f"not settled: does not act until it has synced with {whom}")
+        whom = f"its last view: {', '.join(last)}" if last else "any settled replica"
+        unanswered = engine.front.unanswered()
+        first = "" if last or 0 < len(engine.front.joins) == len(unanswered) else "; the first of a mesh needs --new"
+        facts += [f"not settled: does not act until it has synced with {whom}{first}", *unanswered]
     elif membership.settled.name == "ALONE":
         facts.append("acts alone since its start: the replicas of its last view did not come")
     for member in sorted(membership.required()) if membership.settled is not None else []:
@@ -135,15 +137,14 @@ def _self_facts(engine: Engine) -> Facts:
 
 
 def _peer_facts(engine: Engine, peer: Peer) -> Facts:
-    membership = engine.membership
+    membership, age = engine.membership, engine.world.now() - peer.contact
     state = "gone"
     if peer.member in membership.view.members:
         state = "member"
     elif peer.member in membership.view.lingering:
         state = "silent"
-    elif peer.linked:
-        state = "joining"
-    age = engine.world.now() - peer.contact
+    elif peer.linked:  # a process that hangs keeps its links
+        state = "joining" if age < engine.settings.contact_window_s else "silent"
     return {
         "name": peer.member.name,
         "incarnation": peer.member.incarnation,

@@ -49,7 +49,7 @@ def minority(engine: Engine) -> Iterator[str]:
     if gone and 2 * len(live) <= known:
         side = "minority side" if 2 * len(live) < known else "half of the mesh"
         yield (
-            f"{side} ({len(live)} of {known} replicas): {', '.join(gone)} are dead or cut off; if they live, they do "
+            f"{side} ({len(live)} of {known} replicas): dead or cut off: {', '.join(gone)}; those of them that live do "
             "the same tasks: start them or heal the network"
         )
 

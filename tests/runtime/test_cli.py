@@ -100,7 +100,12 @@ def test_help_teaches(name: str) -> None:
             assert parameter.help, f"{name} {parameter.opts}"
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["run"], ["tasks", "--limit", "0"], ["submit", "kind"]])
+TOO_SMALL = [["simulate", "bot:agent", option, "0"] for option in ("--tasks", "--seconds")]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["run"], ["tasks", "--limit", "0"], ["submit", "kind"], *TOO_SMALL]
+)
 def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(commands, arguments).exit_code == 2
 
@@ -324,6 +329,7 @@ async def test_memory(asked: Asked) -> None:
     assert (await asked("memory", "set", "mood", "7")).exit_code == 0
     lines = (await asked("memory", "history", "mood")).stdout.splitlines()
     assert [line.split("\t")[-2:] for line in lines[1:]] == [['"good"', "replaced"], ["7", "yes"]]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z\ta\t-\t-", lines[1].rsplit("\t", 2)[0])
     assert (await asked("memory", "rm", "mood")).stdout == "mood is forgotten\n"
     gone = await asked("memory", "get", "mood")
     assert (gone.exit_code, gone.stderr) == (1, "actonce: nothing is remembered under 'mood'\n")
@@ -359,7 +365,7 @@ async def test_a_secret_is_asked_for_and_checked(asked: Asked, tmp_path: Path) -
         assert (await asked("status", "--secret-file", str(right), at=at)).exit_code == 0
         for arguments, sentence in (
             ((), "this mesh has a secret"),
-            (("--secret-file", str(wrong)), "it has another secret than the one in --secret-file"),
+            (("--secret-file", str(wrong)), f"the replica at {at} has another secret than the one in --secret-file"),
             (("--secret-file", str(empty)), f"the secret file {empty} is empty"),
             (("--secret-file", str(tmp_path / "none")), "cannot be read: No such file or directory"),
         ):

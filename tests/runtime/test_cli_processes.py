@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -168,6 +169,55 @@ def test_plain_lines_and_the_word_about_secrets(folder: Path) -> None:
         assert process.until("view") == "a: view 1: a\n"
 
 
+def test_a_join_address_without_a_replica_is_named(folder: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        at = f"127.0.0.1:{closed.getsockname()[1]}"
+        with replica_of(folder, "b", "--join", at) as process:
+            assert "--new" not in process.until("not settled"), "that would make a second mesh"
+            told = json.loads(process.until("--join"))["fact"]
+            assert told.startswith(f"no replica answers at {at} (--join): ")
+
+
+@pytest.mark.parametrize("output", ["ended", "full"])
+def test_a_replica_outlives_whoever_reads_what_it_prints(folder: Path, output: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        at = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "actonce", "run", "bot:agent", "--name", "a", "--listen", at, "--new"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(SOURCES)}
+    with open("/dev/full", "wb") as full:
+        out = full if output == "full" else subprocess.PIPE
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.PIPE, text=True)
+    if process.stdout is not None:
+        process.stdout.close()
+    try:
+        while CliRunner().invoke(commands, ["submit", "wait", '"."', "--wait", "20", "--at", at]).exit_code != 0:
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGTERM)
+        assert "Traceback" not in process.communicate(timeout=WAIT_S)[1]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_full_output_and_an_interrupt_are_no_traceback(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(SOURCES)}
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "actonce", "run", "--help"]
+        found = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=WAIT_S)
+    assert found.stderr.startswith("actonce: the output cannot be written: No space left on device\n")
+    assert "Traceback" not in found.stderr
+    with replica_of(folder, "a", "--new") as replica:
+        at = json.loads(replica.until('"listening"'))["address"]
+        replica.until('"settled"')
+        never = json.dumps(str(folder / "never"))
+        with actonce(folder, "submit", "wait", never, "--wait", "60", "--at", at) as waiting:
+            waiting.until("accepted")
+            waiting.process.send_signal(signal.SIGINT)
+            assert waiting.ended()[::2] == (130, "")
+
+
 def test_the_feed_prints_what_comes(folder: Path) -> None:
     with actonce(folder, "feed", "--port", "0") as process:
         url = process.until("feed at").split()[-1]
@@ -178,5 +228,6 @@ def test_the_feed_prints_what_comes(folder: Path) -> None:
         with actonce(folder, "feed", "--port", url.split(":")[-1].split("/")[0]) as other:
             status, _, err = other.ended()
         assert (status, err.startswith("actonce: the feed cannot listen on port ")) == (1, True)
+        assert "another process listens there; --port takes another one" in err
         process.process.send_signal(signal.SIGINT)
         assert process.ended()[0] == 0

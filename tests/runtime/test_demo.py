@@ -141,7 +141,8 @@ async def test_the_wire_keeps_its_connection_and_says_when_nobody_answers() -> N
         wire = Wire(int(feed.url.rpartition(":")[2]))
         assert await wire.ask("POST", "/posts", {"n": 1}, limit_s=WAIT_S) == (200, {"id": 1})
         streams = wire._streams
-        assert await wire.ask("GET", "/nothing", limit_s=WAIT_S) == (404, {"error": "there is no GET /nothing"})
+        unknown = {"error": "this is a feed, not a replica: there is no GET /nothing"}
+        assert await wire.ask("GET", "/nothing", limit_s=WAIT_S) == (404, unknown)
         assert wire._streams is streams
     with pytest.raises(Unreached):
         await wire.ask("GET", "/posts", limit_s=WAIT_S)

@@ -38,7 +38,7 @@ def test_the_minority_says_so_until_it_is_over() -> None:
         assert await lab.until(lambda: bool(list(troubles(lab.engine("c")))), 3.0)
         await lab.until(lambda: False, LAN.suspicion_s + LAN.grace_s)
         [fact] = troubles(lab.engine("c"))
-        assert fact.startswith("minority side (1 of 3 replicas): a, b are dead or cut off")
+        assert fact.startswith("minority side (1 of 3 replicas): dead or cut off: a, b; ")
         assert [list(troubles(lab.engine(name))) for name in "ab"] == [[], []]
         lab.network.heal()
         assert await lab.until(lambda: not any(list(troubles(engine)) for engine in lab.live()), 10.0)
@@ -56,7 +56,7 @@ def test_who_left_on_purpose_is_not_missed_and_the_dead_are() -> None:
         lab.kill("b")
         await lab.sure(lambda: len(lab.engine("a").membership.view.members) == 1)
         [fact] = troubles(lab.engine("a"))
-        assert fact.startswith("half of the mesh (1 of 2 replicas): b ")
+        assert fact.startswith("half of the mesh (1 of 2 replicas): dead or cut off: b; ")
 
     run(scenario)
 

@@ -89,7 +89,8 @@ class WebsocketTransport:
         except OSError as exc:
             if exc.errno == errno.EADDRINUSE:
                 raise AddressBusy(f"another process listens on {self._address}") from None
-            raise AddressInvalid(f"cannot listen on {self._address}: {exc.strerror}") from None
+            why = str(exc.strerror).partition(" (while attempting")[0]  # which names the address again
+            raise AddressInvalid(f"cannot listen on {self._address}: {why}") from None
         self._address = Address(self._address.host, port)
         self._hub, self._listener, self._started = hub, listener, True
 

@@ -101,5 +101,5 @@ class Client:
         if not isinstance(reason, str):
             raise NoAnswer(f"what answers at {self.at} is not a replica of Actonce")
         if response.status_code == httpx.codes.UNAUTHORIZED and self._headers:
-            reason = "it has another secret than the one in --secret-file"
+            reason = f"the replica at {self.at} has another secret than the one in --secret-file"
         raise Refused(reason, response.status_code, answer)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from typing import IO, Any
 
 import click
 
+from actonce.cli.stopping import INTERRUPTED
 from actonce.errors import ActonceError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to a file answers whose disk is full or broken."""
 
 
 class Failure(click.ClickException):
@@ -28,3 +33,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ActonceError as error:
             raise Failure(str(error)) from error
+        except KeyboardInterrupt:  # not click's "Aborted!" with status 1, which says that it could not be done
+            raise SystemExit(INTERRUPTED) from None
+        except OSError as error:
+            if error.filename is not None or error.errno not in FULL:
+                raise
+            raise Failure(f"the output cannot be written: {error.strerror}") from error

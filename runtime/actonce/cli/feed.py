@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 
 import anyio
@@ -41,7 +42,9 @@ def feed(port: int, delay_ms: float, quiet: bool) -> None:
                 click.echo(f"feed at {server.url}/posts")
                 await anyio.sleep_forever()
         except OSError as error:
-            raise Failure(f"the feed cannot listen on port {port}: {error.strerror}") from None
+            busy = "another process listens there; --port takes another one"
+            why = busy if error.errno == errno.EADDRINUSE else error.strerror
+            raise Failure(f"the feed cannot listen on port {port}: {why}") from None
 
     with suppress(KeyboardInterrupt):
         anyio.run(serve)

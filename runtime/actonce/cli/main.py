@@ -78,5 +78,6 @@ for command in measures:
 
 
 def main() -> None:
-    """The entry point. Exit status: 0 done, 1 it could not be done (one sentence on stderr says why), 2 wrong usage."""
+    """The entry point. Exit status: 0 done, 1 it could not be done (one sentence on stderr says why), 2 wrong usage,
+    130 Ctrl-C."""
     commands(prog_name="actonce")

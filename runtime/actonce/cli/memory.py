@@ -13,6 +13,7 @@ from actonce.cli.client import Client
 from actonce.cli.options import asking
 from actonce.cli.show import print_json, print_rows
 from actonce.errors import ConfigError
+from actonce.reporting import moment
 
 
 @click.group(epilog="Example: actonce memory ls; actonce memory get mood; actonce memory history mood")
@@ -103,7 +104,17 @@ def history(name: str, at: str, secret_file: Path | None, as_json: bool) -> None
     if as_json:
         print_json(rows)
         return
-    shown = [{**row, "what": _what(row), "counts": "yes" if row["counts"] else "replaced"} for row in rows]
+    shown = [
+        {
+            **row,
+            "at": moment(row["at"]),
+            "task": row["task"] or None,
+            "member": row["member"] or None,
+            "what": _what(row),
+            "counts": "yes" if row["counts"] else "replaced",
+        }
+        for row in rows
+    ]
     print_rows(shown, ("at", "replica", "task", "member", "what", "counts"), as_json=False)
 
 

@@ -20,6 +20,7 @@ secret_option = click.option(
     "secret_file",
     type=click.Path(path_type=Path),
     envvar="ACTONCE_SECRET_FILE",
+    show_envvar=True,
     metavar="FILE",
     help="File with the secret that all replicas of the agent share; its text without the last line break. Make one "
     "with `openssl rand -hex 32`. Without a secret only programs on this host can connect.",

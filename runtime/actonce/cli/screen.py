@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -62,10 +64,12 @@ class _Lines:
         self.wants_status = False
 
     def event(self, kind: str, sentence: str, **facts: Any) -> None:
-        if self._as_json:
-            click.echo(json.dumps({"event": kind, "replica": self._name, **facts}, ensure_ascii=False))
-        else:
-            click.echo(f"{self._name}: {sentence}")
+        line = json.dumps({"event": kind, "replica": self._name, **facts}, ensure_ascii=False)
+        try:
+            click.echo(line if self._as_json else f"{self._name}: {sentence}")
+        except OSError as error:  # nobody reads it, or the disk of a log is full: no reason for a replica to end
+            if error.errno == errno.EPIPE:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def show(self, status: dict[str, Any]) -> None:
         pass

@@ -173,13 +173,19 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
     """The same as plain lines."""
     return [
         _head(facts),
-        *("replica " + " ".join(cell(value) for value in _replica_row(row, facts)) for row in facts["replicas"]),
+        *(_replica_line(_replica_row(row, facts)) for row in facts["replicas"]),
         "tasks " + ", ".join(f"{count} {name}" for name, count in _task_counts(facts)),
         "effects " + ", ".join(f"{count} {name}" for name, count in facts["effects"].items()),
         f"doubts {facts['doubts']}",
         *(f"degraded: {fact}" for fact in facts["degraded"]),
         *(f"note: {note}" for note in facts["notes"][-NOTES:]),
     ]
+
+
+def _replica_line(row: list[object]) -> str:
+    name, state, incarnation, contact, seen = (cell(value) for value in row)
+    heard = f", heard {contact}" if contact.endswith("ago") else ""
+    return f"replica {name}: {state}{heard}, view {seen}, incarnation {incarnation}"
 
 
 def _task_counts(facts: dict[str, Any]) -> list[tuple[str, int]]:

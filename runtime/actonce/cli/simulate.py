@@ -25,8 +25,20 @@ SHOWN_MAX = 5
 @click.option("--replicas", default="3", show_default=True, metavar="N|N-M", help="How many replicas, or a range.")
 @click.option("--seeds", default=200, show_default=True, help="How many seeds; each is another run of bad luck.")
 @click.option("--first", default=1, show_default=True, help="The first seed: with --seeds 1 it repeats just that one.")
-@click.option("--seconds", default=60.0, show_default=True, help="Virtual seconds with faults, for each seed.")
-@click.option("--tasks", default=30, show_default=True, help="Tasks submitted in that time, for each seed.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="Virtual seconds with faults, for each seed.",
+)
+@click.option(
+    "--tasks",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Tasks submitted in that time, for each seed; bursts bring more.",
+)
 @click.option(
     "--partition",
     metavar="DURATION",
@@ -41,7 +53,13 @@ SHOWN_MAX = 5
     help="Only these kinds of fault; may be given several times. Default: all of them.",
 )
 @click.option("--crash", is_flag=True, help="Short for --only crash.")
-@click.option("--payload", "payloads", multiple=True, metavar="KIND=JSON", help="What to submit for a kind of task.")
+@click.option(
+    "--payload",
+    "payloads",
+    multiple=True,
+    metavar="KIND=JSON",
+    help="What to submit for a kind of task, instead of its `example=`. A kind that has neither is not submitted.",
+)
 @click.option("--plan", metavar="JSON|FILE", help="Run this fault plan, instead of one drawn from each seed.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Worker processes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end.")
@@ -140,7 +158,8 @@ def _read_plan(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"--plan {path}: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"--plan {path}: neither a plan ([...], in JSON) nor a file with one: {why}") from None
 
 
 def _run(order: Order, seeds: range, jobs: int) -> Summary:

@@ -67,12 +67,17 @@ async def watch(replica: Replica, screen: Screen, stop: Stop, join: tuple[str, .
         )
 
     last: Look | None = None
+    told: list[str] = []
     with anyio.move_on_after(LOOK_S):  # a replica that settles at once need not say first that it has not
         await replica.settled()
     while not stop.came():
         began_s = anyio.current_time()
         found = await replica.inspect(look)
         _tell_changes(screen, last, found)
+        # What is over by the next look, as whenever a replica joins, would only frighten.
+        lasting = found.degraded if last is not None and last.degraded else []
+        _tell_degraded(screen, told, lasting)
+        told = lasting
         _check_denials(found, join)
         last = found
         looked_s = anyio.current_time() - began_s
@@ -101,14 +106,15 @@ def _tell_changes(screen: Screen, last: Look | None, found: Look) -> None:
         screen.event("view", f"view {found.view['number']}: {_members(found.view)}", **found.view)
     if found.report is not None and (last is None or found.report != last.report):
         screen.event("report", found.report[0], **found.report[1])
-    before = last.degraded if last is not None else []
-    if found.degraded != before:
-        for fact in found.degraded:
-            if fact not in before:
-                screen.event("degraded", f"degraded: {fact}", fact=fact)
-        for fact in before:
-            if fact not in found.degraded:
-                screen.event("recovered", f"no longer: {fact}", fact=fact)
+
+
+def _tell_degraded(screen: Screen, told: list[str], facts: list[str]) -> None:
+    for fact in facts:
+        if fact not in told:
+            screen.event("degraded", f"degraded: {fact}", fact=fact)
+    for fact in told:
+        if fact not in facts:
+            screen.event("recovered", f"no longer: {fact}", fact=fact)
 
 
 def _members(view: dict[str, Any]) -> str:

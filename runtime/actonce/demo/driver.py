@@ -114,14 +114,14 @@ class Demo:
         killed = await self._freeze(victim)  # for a few milliseconds: it is to die at work
         killed.at = time.time()
         await victim.child.kill()
-        self._say(f"killed {victim.name} (SIGKILL) with {len(killed.running)} tasks under way")
+        self._say(f"killed {victim.name} (SIGKILL) with {_tasks(len(killed.running))} under way")
         await asyncio.sleep(DEAD_S)
         await mesh.start(victim)
         await victim.until_it_acts()
         self._say(f"{victim.name} is back, on its own journal")
         await self._quiet_work()
         stopped = await self._freeze(sleeper)
-        self._say(f"stopped {sleeper.name} (SIGSTOP) with {len(stopped.running)} tasks under way")
+        self._say(f"stopped {sleeper.name} (SIGSTOP) with {_tasks(len(stopped.running))} under way")
         await asyncio.sleep(PAUSE_S)
         sleeper.child.signal(signal.SIGCONT)
         await sleeper.until_it_acts()
@@ -218,6 +218,10 @@ class Demo:
         ask = self._mesh.replicas[-1].get
         stories = [(await ask(f"/explain/{quote(task, safe='')}"))["story"] for task in fall.running]
         return takeover(stories, fall.replica.name, fall.at)
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task{'' if count == 1 else 's'}"
 
 
 def fresh_seed() -> int:

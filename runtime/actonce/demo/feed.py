@@ -130,7 +130,7 @@ class Feed:
             case b"GET", _ if path.startswith("/posts/by-key/"):
                 post = self._first.get(unquote(path.removeprefix("/posts/by-key/")))
                 return (404, {"error": "no post has this key"}) if post is None else (200, {"id": post.id})
-        return 404, {"error": f"there is no {request.method.decode('ascii')} {path}"}
+        return 404, {"error": f"this is a feed, not a replica: there is no {request.method.decode('ascii')} {path}"}
 
     async def _record(self, request: h11.Request, content: bytes) -> tuple[int, Any]:
         headers = {name.decode("ascii"): value.decode("latin-1") for name, value in request.headers}

@@ -230,7 +230,8 @@ def look(folder: Path, agent: str, replica: str) -> tuple[Recovered, int]:
 def failed(folder: Path, error: Exception) -> JournalError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_READONLY or isinstance(error, PermissionError):
-        return JournalUnreadable(f"the journal in {folder} cannot be written: {error}")
+        why = error.strerror if isinstance(error, OSError) else error
+        return JournalUnreadable(f"the journal in {folder} cannot be opened for writing: {why}")
     full = code == sqlite3.SQLITE_FULL or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
     advice = "free the disk" if full else "look at the disk (dmesg, SMART)"
     return JournalFailed(f"writing the journal in {folder} failed: {error}; {advice}, then start again")
