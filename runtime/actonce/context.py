@@ -9,8 +9,9 @@ from typing import Any
 from actonce.agent import parse_duration_s
 from actonce.children import check_run, child_key
 from actonce.desk import Desk
-from actonce.errors import ConfigError, EffectFailed, KeyReused, TaskFailed, UnknownKind
+from actonce.errors import ConfigError, EffectFailed, KeyReused, PayloadInvalid, TaskFailed, UnknownKind
 from actonce.inbox import pack_payload, task_id
+from actonce.naming import is_text
 from actonce.patience import Patience
 from actonce.performing import Effect
 from actonce.readiness import make_terms
@@ -134,10 +135,10 @@ class Context:
         after: Sequence[Child | str],
     ) -> Child:
         desk, run = self._desk, self._run
-        if kind not in desk.agent.tasks:
+        if not is_text(kind) or kind not in desk.agent.tasks:
             known = ", ".join(sorted(desk.agent.tasks))
             raise UnknownKind(f"agent {desk.agent.name!r} has no handler for {kind!r}; it has: {known}")
-        ids = [one.id if isinstance(one, Child) else one for one in after]
+        ids = _ids("after", [after] if isinstance(after, str | Child) else after)
         terms = make_terms(desk.world.wall(), priority=priority, delay=delay, after=ids)
         if key is None:
             self._children[step] = self._children.get(step, 0) + 1
@@ -155,13 +156,17 @@ class Context:
         """The results of these tasks, in order, once all have an outcome.
 
         While it waits, this handler holds no slot, so its children can run whatever the number of slots; and its
-        `timeout` stands still. It goes on when a slot is free.
+        `timeout` stands still. It goes on when a slot is free. One that nobody ever submits is waited for without end.
 
         Raises:
+            PayloadInvalid: something else than a child or the id of a task, or this task itself.
             TaskFailed: one of them failed, was cancelled or set aside; with `return_exceptions` it takes the place of
                 that result instead.
         """
-        ids = [one.id if isinstance(one, Child) else one for one in tasks]
+        ids = _ids("gather", tasks)
+        if self.task in ids:
+            raise PayloadInvalid(f"task {self.task!r} waits for itself: it would never end")
+        check_run(self._run)
         with self.patience.waiting():
             done: list[Done] = await self._desk.ask(
                 lambda reply: self._desk.children.gather(self._run, ids, reply)
@@ -358,6 +363,15 @@ class SyncContext:
             name, timeout=timeout, nowait=nowait, priority=priority, scope=scope, unsent=unsent, **units
         )
         return SyncSpending(spending, self._run)
+
+
+def _ids(where: str, tasks: Sequence[Child | str]) -> list[str]:
+    ids = [one.id if isinstance(one, Child) else one for one in tasks]
+    for one in ids:
+        if not isinstance(one, str):
+            hint = ": give them one by one, as gather(*children)" if isinstance(one, list | tuple) else ""
+            raise PayloadInvalid(f"{where}: {one!r} is neither a child nor the id of a task{hint}")
+    return ids
 
 
 async def _awaited(label: str, value: Awaitable[Any]) -> Any:

@@ -1,0 +1,148 @@
+"""What a program that embeds a replica does wrong: a sentence where it did so, and the replica goes on."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from actonce import Agent, Context, Replica
+from actonce.errors import ConfigError, NoSuchTarget, NotSettled, PayloadInvalid, ReplicaFailed, TaskFailed, UnknownKind
+from actonce.settings import LAN
+
+pytestmark = pytest.mark.anyio
+WAIT_S = 20
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+agent = Agent("clumsy")
+
+
+@agent.task("echo")
+async def echo(ctx: Context, payload: Any) -> Any:
+    return payload
+
+
+@agent.task("wrong", retries=0)
+async def wrong(ctx: Context, how: str) -> Any:
+    if how == "gather a list":
+        children: Any = [await ctx.spawn("echo", 1)]
+        return await ctx.gather(children)
+    if how == "gather itself":
+        return await ctx.gather(ctx.task)
+    if how == "spawn a list":
+        kind: Any = ["echo"]
+        return await ctx.spawn(kind, 1)
+    if how == "after one":
+        after: Any = await ctx.spawn("echo", 1)
+        return await ctx.gather(await ctx.spawn("echo", 2, after=after))
+    ctx.memory.counter("name").add()
+    ctx.memory["name"] = 1
+    return None
+
+
+def replica(folder: Path, **options: Any) -> Replica:
+    options = {"agent": agent, "listen": "127.0.0.1:0", "new": True, **options}
+    return Replica(options.pop("agent"), name="a", data=folder / "a", **options)
+
+
+async def test_handlers_cannot_break_their_replica(tmp_path: Path) -> None:
+    async with replica(tmp_path) as one:
+        for how, sentence in {
+            "gather a list": r"give them one by one, as gather\(\*children\)",
+            "gather itself": "waits for itself",
+            "spawn a list": "has no handler for",
+            "two shapes": "'name' is a counter: it cannot be used as a register",
+        }.items():
+            with pytest.raises(TaskFailed, match=sentence):
+                await (await one.submit("wrong", how)).result(WAIT_S)
+        assert await (await one.submit("wrong", "after one")).result(WAIT_S) == [2]
+
+
+async def test_calls_cannot_break_their_replica(tmp_path: Path) -> None:
+    odd: Any = ["echo"]
+    async with replica(tmp_path) as one:
+        handle = await one.submit("echo", "first")
+        with pytest.raises(UnknownKind, match="has no handler for"):
+            await one.submit(odd, 1)
+        for after in (handle.id, handle):
+            with pytest.raises(PayloadInvalid, match="use a list of task ids or handles"):
+                await one.submit("echo", 1, after=after)  # type: ignore[arg-type]
+        with pytest.raises(PayloadInvalid, match="not_before"):
+            await one.submit("echo", 1, not_before="2026")  # type: ignore[arg-type]
+        with pytest.raises(PayloadInvalid, match="is no task id"):
+            one.handle(odd)
+        with pytest.raises(NoSuchTarget, match="is not the name"):
+            await one.control("pause", kind=odd)
+        with pytest.raises(PayloadInvalid, match="a reason is"):
+            await one.control("pause", reason=odd)
+        with pytest.raises(ZeroDivisionError):
+            await one.inspect(lambda engine: 1 / 0)
+        with pytest.raises(TimeoutError, match="task 'echo/never' has no outcome"):
+            await one.handle("echo/never").result(0.01)
+        assert await handle.result(WAIT_S) == "first"
+        assert repr(handle) == f"Handle({handle.id!r})"
+        assert (await one.status())["degraded"] == []
+
+
+async def test_the_message_names_the_thing(tmp_path: Path) -> None:
+    async with replica(tmp_path) as one:
+        with pytest.raises(PayloadInvalid, match=r"the payload cannot be stored: payload\.x: set is not JSON-like"):
+            await one.submit("echo", {"x": {1}})  # type: ignore[dict-item]
+
+
+async def test_options_that_make_no_sense(tmp_path: Path) -> None:
+    for options, sentence in (
+        ({"join": "127.0.0.1:7420"}, r"give a list, as \['127.0.0.1:7420'\]"),
+        ({"roster": "abc"}, "give a list"),
+        ({"secret": "secret"}, "give bytes"),
+        ({"settings": "lan"}, "LAPTOP, WAN"),
+        ({"agent": "clumsy"}, r"give an actonce\.Agent"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            replica(tmp_path, **options)
+
+
+async def test_before_and_after(tmp_path: Path) -> None:
+    one = replica(tmp_path)
+    with pytest.raises(ReplicaFailed, match="has not begun"):
+        await one.submit("echo", 1)
+    with pytest.raises(ReplicaFailed, match="has not begun"):
+        assert one.address
+    with pytest.raises(ReplicaFailed, match="has not begun"):
+        await one.handle("echo/1").result()
+    async with one:
+        await one.settled()
+    with pytest.raises(ReplicaFailed, match="has ended"):
+        await asyncio.wait_for(one.settled(), WAIT_S)
+    with pytest.raises(ReplicaFailed, match="make a new one"):
+        await one.__aenter__()
+
+
+async def test_another_loop(tmp_path: Path) -> None:
+    async with replica(tmp_path) as one:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(ReplicaFailed, match="run_coroutine_threadsafe"):
+            await asyncio.to_thread(lambda: asyncio.run(one.submit("echo", 1)))
+        handle = await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(one.submit("echo", 1), loop).result())
+        assert await handle.result(WAIT_S) == 1
+
+
+async def test_why_it_is_not_safe(tmp_path: Path) -> None:
+    async with replica(tmp_path, new=False, settings=LAN.__class__(submit_timeout_s=0.05)) as one:
+        with pytest.raises(NotSettled, match="the first of a mesh needs --new; submit it again with the same key"):
+            await one.submit("echo", 1)
+
+
+def test_trio_is_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with replica(tmp_path):
+            pass
+
+    with pytest.raises(ReplicaFailed, match="does not run on trio"):
+        anyio.run(main, backend="trio")
