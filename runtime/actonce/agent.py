@@ -18,7 +18,6 @@ from actonce.reclaim import RECLAIM, reclaim_rights
 from actonce.schedule import Missed, Overlap, Rhythm, Schedule, check_rules, read_cron, read_every
 from actonce.sinks import Sink
 from actonce.sources import Poll, Source, Sourcing, Webhook
-from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnDoubt = Literal["resend", "skip", "ask"]
@@ -51,7 +50,7 @@ class TaskSpec:
     placement: Placement = SPREAD
     stand_in_after_s: float = 0.0
     """How long a replica that is not the first choice waits before it takes such tasks over."""
-    example: Json = None
+    example: object = None
     """A payload to simulate with."""
     on_changed: OnChanged = "fail"
     """When remembered steps do not fit the handler: see `Agent.task`."""
@@ -100,7 +99,7 @@ class Agent(Sourcing, Merging):
         on_changed: OnChanged = "fail",
         placement: str = "spread",
         stand_in_after: str | float | None = None,
-        example: Json = None,
+        example: object = None,
         guard: GuardName = "available",
         retention: str | float | None = None,
     ) -> Callable[[Handler], Handler]:
@@ -158,7 +157,7 @@ class Agent(Sourcing, Merging):
         placement: str,
         stand_in_after: str | float | None,
         guard: GuardName,
-        example: Json = None,
+        example: object = None,
     ) -> Callable[[Handler], Handler]:
         if kind in self.tasks:
             raise ConfigError(f"two handlers for {kind!r}: {self.tasks[kind].handler.__name__} is already registered")

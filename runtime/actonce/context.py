@@ -103,7 +103,7 @@ class Context:
     async def spawn(
         self,
         kind: str,
-        payload: Json,
+        payload: object,
         *,
         key: str | None = None,
         priority: int = 0,
@@ -127,7 +127,7 @@ class Context:
     async def _spawn(
         self,
         kind: str,
-        payload: Json,
+        payload: object,
         key: str | None,
         step: str,
         priority: int,
@@ -152,7 +152,7 @@ class Context:
         await desk.ask(add)
         return Child(task)
 
-    async def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Json]:
+    async def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Any]:
         """The results of these tasks, in order, once all have an outcome.
 
         While it waits, this handler holds no slot, so its children can run whatever the number of slots; and its
@@ -181,7 +181,7 @@ class Context:
             results.append(value if failure is None else failure)
         return results
 
-    async def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:
+    async def post(self, sink: str, body: object, *, key: str | None = None) -> Any:
         """Make an effect, once, and return the sink's receipt.
 
         A handler that runs again, here or elsewhere, gets the receipts of what it posted before. The body that was
@@ -202,7 +202,7 @@ class Context:
         """
         return await self._post(sink, body, key, inside.get())
 
-    async def _post(self, sink: str, body: Json, key: str | None, step: str) -> Json:
+    async def _post(self, sink: str, body: Any, key: str | None, step: str) -> Any:
         if sink not in self._desk.agent.sinks:
             known = ", ".join(sorted(self._desk.agent.sinks)) or "none"
             raise ConfigError(f"agent {self._desk.agent.name!r} has no sink {sink!r}; it has: {known}")
@@ -266,7 +266,7 @@ class Context:
             unsent=unsent,
         )
 
-    async def _perform(self, sink: str, packed: bytes, key: str) -> Json:
+    async def _perform(self, sink: str, packed: bytes, key: str) -> Any:
         if key in self._keys:
             raise KeyReused(f"effect {key!r} was already posted by this handler: give each post its own key")
         self._keys.add(key)
@@ -320,7 +320,7 @@ class SyncContext:
     def spawn(
         self,
         kind: str,
-        payload: Json,
+        payload: object,
         *,
         key: str | None = None,
         priority: int = 0,
@@ -332,16 +332,16 @@ class SyncContext:
         child: Child = self._run(lambda: self._context._spawn(kind, payload, key, step, priority, delay, after))
         return child
 
-    def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Json]:
+    def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Any]:
         """As `Context.gather`; blocks this thread."""
-        results: list[Json] = self._run(lambda: self._context.gather(*tasks, return_exceptions=return_exceptions))
+        results: list[Any] = self._run(lambda: self._context.gather(*tasks, return_exceptions=return_exceptions))
         return results
 
-    def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:
+    def post(self, sink: str, body: object, *, key: str | None = None) -> Any:
         """As `Context.post`; blocks this thread until the effect is done."""
         step = inside.get()
 
-        async def post() -> Json:
+        async def post() -> Any:
             return await self._context._post(sink, body, key, step)
 
         receipt: Json = self._run(post)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from actonce.errors import MemoryFull, MemoryInvalid
 from actonce.ledger import Ledger
@@ -20,7 +20,6 @@ from actonce_crdt import (
     TEXT_CLIENTS_MAX,
     Cell,
     CellState,
-    Json,
     Tally,
     TallyState,
     ValueInvalid,
@@ -118,7 +117,8 @@ def check_text(what: str, text: object, limit: int) -> str:
 class Value:
     """A remembered value, and where it comes from."""
 
-    value: Json
+    value: Any
+    """JSON-like."""
     replica: str
     task: str
     """The task that wrote it, or "" for a person."""

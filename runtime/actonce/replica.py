@@ -47,7 +47,7 @@ from actonce.running import Run
 from actonce.settings import LAN, Settings
 from actonce.standing import Mode, Target
 from actonce.world import Cancel
-from actonce_crdt import Done, Json, Switch, unpack_value
+from actonce_crdt import Done, Switch, unpack_value
 
 Answer = TypeVar("Answer")
 DEFAULT_LISTEN = "127.0.0.1:7420"
@@ -93,7 +93,7 @@ class Handle:
         """
         return await self._replica._order(lambda reply: self._replica._engine.orders.drop(self.id, reply))
 
-    async def result(self, timeout_s: float | None = None) -> Json:
+    async def result(self, timeout_s: float | None = None) -> Any:
         """What the handler returned, on whichever replica it ran.
 
         Raises:
@@ -101,7 +101,7 @@ class Handle:
             TimeoutError: no outcome within `timeout_s`.
         """
         done = await self._replica._outcome(self.id, timeout_s)
-        value: Json = unpack_value(done.result)
+        value: object = unpack_value(done.result)
         if not done.ok:
             raise TaskFailed(f"task {self.id!r} failed: {value!s}")
         return value
@@ -226,7 +226,7 @@ class Replica:
     async def submit(
         self,
         kind: str,
-        payload: Json,
+        payload: object,
         *,
         key: str | None = None,
         priority: int = 0,
