@@ -1,13 +1,14 @@
 """What a program that embeds a replica does wrong: a sentence where it did so, and the replica goes on."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from actonce import Agent, Context, Replica
+from actonce import Agent, Context, Replica, SyncContext
 from actonce.errors import ConfigError, NoSuchTarget, NotSettled, PayloadInvalid, ReplicaFailed, TaskFailed, UnknownKind
 from actonce.settings import LAN
 
@@ -41,9 +42,18 @@ async def wrong(ctx: Context, how: str) -> Any:
     if how == "after one":
         after: Any = await ctx.spawn("echo", 1)
         return await ctx.gather(await ctx.spawn("echo", 2, after=after))
+    if how == "a set":
+        return {1}
+    if how == "exit":
+        sys.exit(3)
     ctx.memory.counter("name").add()
     ctx.memory["name"] = 1
     return None
+
+
+@agent.task("exits", retries=0)
+def exits(ctx: SyncContext, payload: Any) -> None:
+    sys.exit(4)
 
 
 def replica(folder: Path, **options: Any) -> Replica:
@@ -57,11 +67,25 @@ async def test_handlers_cannot_break_their_replica(tmp_path: Path) -> None:
             "gather a list": r"give them one by one, as gather\(\*children\)",
             "gather itself": "waits for itself",
             "spawn a list": "has no handler for",
+            "exit": "SystemExit: 3",
             "two shapes": "'name' is a counter: it cannot be used as a register",
         }.items():
             with pytest.raises(TaskFailed, match=sentence):
                 await (await one.submit("wrong", how)).result(WAIT_S)
         assert await (await one.submit("wrong", "after one")).result(WAIT_S) == [2]
+
+
+async def test_a_plain_handler_that_exits(tmp_path: Path) -> None:
+    async with replica(tmp_path) as one:
+        with pytest.raises(TaskFailed, match="SystemExit: 4"):
+            await (await one.submit("exits", None)).result(WAIT_S)
+
+
+async def test_what_cannot_be_stored_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with replica(tmp_path) as one:
+        with pytest.raises(TaskFailed, match="result: set is not JSON-like"):
+            await (await one.submit("wrong", "a set")).result(WAIT_S)
+    assert "is not tried again: the result cannot be stored: result: set is not JSON-like" in caplog.text
 
 
 async def test_calls_cannot_break_their_replica(tmp_path: Path) -> None:
