@@ -64,10 +64,27 @@ class TaskSpec:
     @property
     def is_async(self) -> bool:
         """Whether the handler is a coroutine function; others run in a worker thread."""
-        return inspect.iscoroutinefunction(self.handler)
+        return any(map(inspect.iscoroutinefunction, (self.handler, type(self.handler).__call__)))
 
 
 _RECLAIM_SPEC = TaskSpec(RECLAIM, reclaim_rights, 1_000, None, "skip", guard="majority", on_changed="keep")
+
+
+def _check_handler(kind: str, handler: Callable[..., Any]) -> None:
+    """
+    Raises:
+        ConfigError: it can never work.
+    """
+    if not callable(handler):
+        raise ConfigError(f"{handler!r} cannot handle {kind!r}: it is no function")
+    if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+        raise ConfigError(f"{handler!r} cannot handle {kind!r}: it yields, and a handler returns its result")
+    try:
+        inspect.signature(handler).bind(None, None)
+    except TypeError as error:
+        raise ConfigError(f"{handler!r} cannot handle {kind!r}: called with ctx and payload: {error}") from None
+    except ValueError:
+        pass  # of a builtin, which does not tell
 
 
 @dataclass(slots=True)
@@ -161,8 +178,8 @@ class Agent(Sourcing, Merging):
     ) -> Callable[[Handler], Handler]:
         if kind in self.tasks:
             raise ConfigError(f"two handlers for {kind!r}: {self.tasks[kind].handler.__name__} is already registered")
-        if retries < 0:
-            raise ConfigError(f"retries={retries}: the number of further attempts cannot be negative")
+        if type(retries) is not int or retries < 0:
+            raise ConfigError(f"retries={retries!r}: the number of further attempts is a whole number, 0 or more")
         if on_doubt not in ("resend", "skip", "ask"):
             raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend', 'skip' or 'ask'")
         if on_changed not in ("fail", "restart", "keep"):
@@ -178,6 +195,7 @@ class Agent(Sourcing, Merging):
             wait_s = parse_duration_s(stand_in_after) if stand_in_after else 0.0
 
         def register(handler: Handler) -> Handler:
+            _check_handler(kind, handler)
             self.tasks[kind] = TaskSpec(
                 *(kind, handler, retries, timeout_s, on_doubt), guard, placed, wait_s, example, on_changed
             )
@@ -264,6 +282,8 @@ class Agent(Sourcing, Merging):
     def sink(self, name: str, sink: Sink) -> Sink:
         """Let handlers post to `sink` as `ctx.post(name, body)`."""
         check_name("a sink", name)
+        if not callable(getattr(sink, "publish", None)):
+            raise ConfigError(f"{sink!r} is no sink: it has no publish; make one of a function by CallableSink(fn)")
         self.sinks[name] = sink
         return sink
 

@@ -30,7 +30,10 @@ def parse_duration_s(text: str | float) -> float:
         match = _DURATION.fullmatch(text.strip())
         seconds = float(match[1]) * _UNIT_S[match[2]] if match else -1.0
     else:
-        seconds = float(text)
+        try:
+            seconds = float(text)
+        except (TypeError, ValueError):
+            seconds = -1.0
     if not 0 < seconds < float("inf"):
         raise ConfigError(f"{text!r} is not a duration: write 250ms, 30s, 2m, 1h, 1d, or seconds as a number")
     return seconds

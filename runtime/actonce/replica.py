@@ -51,6 +51,7 @@ from actonce_crdt import Done, Switch, unpack_value
 
 Answer = TypeVar("Answer")
 DEFAULT_LISTEN = "127.0.0.1:7420"
+NO_KEY = "it may yet be done; without a key, submitting it again makes another task"
 NOT_BEGUN = "the replica has not begun: use it inside of `async with Replica(...) as replica`"
 
 
@@ -248,7 +249,7 @@ class Replica:
 
         Raises:
             UnknownKind, PayloadInvalid, PayloadTooLarge, KeyReused: refused; nothing was stored.
-            NotSettled: not safe within `submit_timeout_s`. It may yet become so: submit again with the same key.
+            NotSettled: not safe within `submit_timeout_s`; says why. It may yet be: submit again with the same key.
         """
         self._check_usable()
         packed = pack_payload("the payload", payload)
@@ -265,10 +266,9 @@ class Replica:
                 )
         except TimeoutError:
             why = (await self.inspect(reporting.degraded))[:1]
-            again = "submit it again with the same key"
-            raise NotSettled(
-                "; ".join([f"no disk and live peer confirmed the task within {limit_s:g} s", *why, again])
-            ) from None
+            again = "submit it again with the same key" if key is not None else NO_KEY
+            said = [f"no disk and live peer confirmed the task within {limit_s:g} s", *why, again]
+            raise NotSettled("; ".join(said)) from None
         return Handle(self, submitted.task, submitted.new)
 
     async def control(

@@ -14,7 +14,7 @@ from actonce.placement import SPREAD, Placement
 from actonce.readiness import Wait, waits
 from actonce.schedule import slot_text
 from actonce.scheduler import mesh_wall
-from actonce.troubles import troubles
+from actonce.troubles import denials, troubles
 from actonce_crdt import (
     Cancel,
     Claim,
@@ -63,7 +63,9 @@ def degraded(engine: Engine) -> list[str]:
         return [*facts, *troubles(engine)]
     if membership.settled is None:
         last = sorted(m.name for m in membership.view.members | membership.view.lingering if m.name != engine.me.name)
-        whom = f"its last view: {', '.join(last)}" if last else "any settled replica; the first of a mesh needs --new"
+        hints = [f"{address} refuses us: {reason}" for address, reason in denials(engine)]
+        hint = "; ".join(hints) or "the first of a mesh needs --new"  # not for one that others do not let in
+        whom = f"its last view: {', '.join(last)}" if last else f"any settled replica; {hint}"
         facts.append(f"not settled: does not act until it has synced with {whom}")
     elif membership.settled.name == "ALONE":
         facts.append("acts alone since its start: the replicas of its last view did not come")

@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,39 @@ async def test_options_that_make_no_sense(tmp_path: Path) -> None:
             replica(tmp_path, **options)
 
 
+def yields(ctx: Any, payload: Any) -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("declare", "sentence"),
+    [
+        (lambda it: it.task("t", retries="3")(len), "a whole number, 0 or more"),
+        (lambda it: it.task("t", retries=0.5)(len), "a whole number, 0 or more"),
+        (lambda it: it.task("t", timeout=timedelta(seconds=1)), "is not a duration"),
+        (lambda it: it.every(len), "is not a duration"),
+        (lambda it: it.task("t")("text"), "no function"),
+        (lambda it: it.task("t")(lambda ctx: None), "called with ctx and payload: too many positional arguments"),
+        (lambda it: it.task("t")(yields), "a handler returns its result"),
+        (lambda it: it.sink("s", print), "CallableSink"),
+    ],
+)
+def test_declarations_that_can_never_work(declare: Callable[[Any], object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        declare(Agent("clumsy"))
+
+
+async def test_an_object_whose_call_is_async(tmp_path: Path) -> None:
+    class Echo:
+        async def __call__(self, ctx: Context, payload: Any) -> Any:
+            return payload
+
+    one = Agent("objects")
+    one.task("echo")(Echo())
+    async with replica(tmp_path, agent=one) as running:
+        assert await (await running.submit("echo", "said")).result(WAIT_S) == "said"
+
+
 async def test_before_and_after(tmp_path: Path) -> None:
     one = replica(tmp_path)
     with pytest.raises(ReplicaFailed, match="has not begun"):
@@ -160,7 +195,7 @@ async def test_another_loop(tmp_path: Path) -> None:
 async def test_why_it_is_not_safe(tmp_path: Path) -> None:
     async with replica(tmp_path, new=False, settings=LAN.__class__(submit_timeout_s=0.05)) as one:
         with pytest.raises(NotSettled, match="the first of a mesh needs --new; submit it again with the same key"):
-            await one.submit("echo", 1)
+            await one.submit("echo", 1, key="1")
 
 
 def test_trio_is_refused(tmp_path: Path) -> None:
