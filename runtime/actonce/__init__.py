@@ -17,17 +17,32 @@ from actonce.context import Child, Context, SyncContext
 from actonce.endpoints import Failover
 from actonce.errors import (
     ActonceError,
+    ConfigError,
+    Draining,
     EffectFailed,
     GateClosed,
+    JournalError,
+    KeyReused,
+    MemoryFull,
+    MemoryInvalid,
+    NameTaken,
+    NoSuchTask,
+    NotSettled,
+    PayloadInvalid,
+    PayloadTooLarge,
     QuotaBusy,
     QuotaError,
     QuotaTimeout,
+    ReplicaFailed,
     SinkRefused,
     SinkUnknown,
+    StepsChanged,
     TaskFailed,
+    UnknownKind,
 )
 from actonce.following import follow_jsonl
 from actonce.listening import SourceContext
+from actonce.memory import Value
 from actonce.placement import Traits
 from actonce.replica import Handle, Replica
 from actonce.resolving import Conflict
@@ -35,6 +50,7 @@ from actonce.settings import LAN, LAPTOP, WAN, Settings
 from actonce.sinks import CallableSink, FileSink, HttpSink, Sink
 from actonce.sources import Item, Polled
 from actonce.spending import Spend
+from actonce_crdt import Json
 
 __version__ = "0.1.0"
 
@@ -46,8 +62,10 @@ __all__ = [
     "Agent",
     "CallableSink",
     "Child",
+    "ConfigError",
     "Conflict",
     "Context",
+    "Draining",
     "EffectFailed",
     "Failover",
     "FileSink",
@@ -55,20 +73,34 @@ __all__ = [
     "Handle",
     "HttpSink",
     "Item",
+    "JournalError",
+    "Json",
+    "KeyReused",
+    "MemoryFull",
+    "MemoryInvalid",
+    "NameTaken",
+    "NoSuchTask",
+    "NotSettled",
+    "PayloadInvalid",
+    "PayloadTooLarge",
     "Polled",
     "QuotaBusy",
     "QuotaError",
     "QuotaTimeout",
     "Replica",
+    "ReplicaFailed",
     "Settings",
     "Sink",
     "SinkRefused",
     "SinkUnknown",
     "SourceContext",
     "Spend",
+    "StepsChanged",
     "SyncContext",
     "TaskFailed",
     "Traits",
+    "UnknownKind",
+    "Value",
     "__version__",
     "follow_jsonl",
 ]

@@ -18,7 +18,6 @@ from actonce.reclaim import RECLAIM, reclaim_rights
 from actonce.schedule import Missed, Overlap, Rhythm, Schedule, check_rules, read_cron, read_every
 from actonce.sinks import Sink
 from actonce.sources import Poll, Source, Sourcing, Webhook
-from actonce_crdt import Json
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 OnDoubt = Literal["resend", "skip", "ask"]
@@ -51,7 +50,7 @@ class TaskSpec:
     placement: Placement = SPREAD
     stand_in_after_s: float = 0.0
     """How long a replica that is not the first choice waits before it takes such tasks over."""
-    example: Json = None
+    example: object = None
     """A payload to simulate with."""
     on_changed: OnChanged = "fail"
     """When remembered steps do not fit the handler: see `Agent.task`."""
@@ -65,10 +64,27 @@ class TaskSpec:
     @property
     def is_async(self) -> bool:
         """Whether the handler is a coroutine function; others run in a worker thread."""
-        return inspect.iscoroutinefunction(self.handler)
+        return any(map(inspect.iscoroutinefunction, (self.handler, type(self.handler).__call__)))
 
 
 _RECLAIM_SPEC = TaskSpec(RECLAIM, reclaim_rights, 1_000, None, "skip", guard="majority", on_changed="keep")
+
+
+def _check_handler(kind: str, handler: Callable[..., Any]) -> None:
+    """
+    Raises:
+        ConfigError: it can never work.
+    """
+    if not callable(handler):
+        raise ConfigError(f"{handler!r} cannot handle {kind!r}: it is no function")
+    if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+        raise ConfigError(f"{handler!r} cannot handle {kind!r}: it yields, and a handler returns its result")
+    try:
+        inspect.signature(handler).bind(None, None)
+    except TypeError as error:
+        raise ConfigError(f"{handler!r} cannot handle {kind!r}: called with ctx and payload: {error}") from None
+    except ValueError:
+        pass  # of a builtin, which does not tell
 
 
 @dataclass(slots=True)
@@ -100,7 +116,7 @@ class Agent(Sourcing, Merging):
         on_changed: OnChanged = "fail",
         placement: str = "spread",
         stand_in_after: str | float | None = None,
-        example: Json = None,
+        example: object = None,
         guard: GuardName = "available",
         retention: str | float | None = None,
     ) -> Callable[[Handler], Handler]:
@@ -158,12 +174,12 @@ class Agent(Sourcing, Merging):
         placement: str,
         stand_in_after: str | float | None,
         guard: GuardName,
-        example: Json = None,
+        example: object = None,
     ) -> Callable[[Handler], Handler]:
         if kind in self.tasks:
             raise ConfigError(f"two handlers for {kind!r}: {self.tasks[kind].handler.__name__} is already registered")
-        if retries < 0:
-            raise ConfigError(f"retries={retries}: the number of further attempts cannot be negative")
+        if type(retries) is not int or retries < 0:
+            raise ConfigError(f"retries={retries!r}: the number of further attempts is a whole number, 0 or more")
         if on_doubt not in ("resend", "skip", "ask"):
             raise ConfigError(f"on_doubt={on_doubt!r}: use 'resend', 'skip' or 'ask'")
         if on_changed not in ("fail", "restart", "keep"):
@@ -179,6 +195,7 @@ class Agent(Sourcing, Merging):
             wait_s = parse_duration_s(stand_in_after) if stand_in_after else 0.0
 
         def register(handler: Handler) -> Handler:
+            _check_handler(kind, handler)
             self.tasks[kind] = TaskSpec(
                 *(kind, handler, retries, timeout_s, on_doubt), guard, placed, wait_s, example, on_changed
             )
@@ -265,6 +282,8 @@ class Agent(Sourcing, Merging):
     def sink(self, name: str, sink: Sink) -> Sink:
         """Let handlers post to `sink` as `ctx.post(name, body)`."""
         check_name("a sink", name)
+        if not callable(getattr(sink, "publish", None)):
+            raise ConfigError(f"{sink!r} is no sink: it has no publish; make one of a function by CallableSink(fn)")
         self.sinks[name] = sink
         return sink
 

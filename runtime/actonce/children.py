@@ -52,7 +52,7 @@ def check_run(run: Run) -> None:
         GateClosed: another replica has the task, or it was cancelled.
     """
     if run.revoked:
-        raise GateClosed(f"task {run.task!r} was taken over or cancelled")
+        raise GateClosed(f"task {run.task!r} was taken over or cancelled, or its handler has ended")
 
 
 def child_key(parent: str, name: str) -> str:

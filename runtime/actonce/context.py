@@ -9,8 +9,9 @@ from typing import Any
 from actonce.agent import parse_duration_s
 from actonce.children import check_run, child_key
 from actonce.desk import Desk
-from actonce.errors import ConfigError, EffectFailed, KeyReused, TaskFailed, UnknownKind
+from actonce.errors import ConfigError, EffectFailed, KeyReused, PayloadInvalid, TaskFailed, UnknownKind
 from actonce.inbox import pack_payload, task_id
+from actonce.naming import is_text
 from actonce.patience import Patience
 from actonce.performing import Effect
 from actonce.readiness import make_terms
@@ -102,7 +103,7 @@ class Context:
     async def spawn(
         self,
         kind: str,
-        payload: Json,
+        payload: object,
         *,
         key: str | None = None,
         priority: int = 0,
@@ -126,7 +127,7 @@ class Context:
     async def _spawn(
         self,
         kind: str,
-        payload: Json,
+        payload: object,
         key: str | None,
         step: str,
         priority: int,
@@ -134,10 +135,10 @@ class Context:
         after: Sequence[Child | str],
     ) -> Child:
         desk, run = self._desk, self._run
-        if kind not in desk.agent.tasks:
+        if not is_text(kind) or kind not in desk.agent.tasks:
             known = ", ".join(sorted(desk.agent.tasks))
             raise UnknownKind(f"agent {desk.agent.name!r} has no handler for {kind!r}; it has: {known}")
-        ids = [one.id if isinstance(one, Child) else one for one in after]
+        ids = _ids("after", [after] if isinstance(after, str | Child) else after)
         terms = make_terms(desk.world.wall(), priority=priority, delay=delay, after=ids)
         if key is None:
             self._children[step] = self._children.get(step, 0) + 1
@@ -151,17 +152,21 @@ class Context:
         await desk.ask(add)
         return Child(task)
 
-    async def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Json]:
+    async def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Any]:
         """The results of these tasks, in order, once all have an outcome.
 
         While it waits, this handler holds no slot, so its children can run whatever the number of slots; and its
-        `timeout` stands still. It goes on when a slot is free.
+        `timeout` stands still. It goes on when a slot is free. One that nobody ever submits is waited for without end.
 
         Raises:
+            PayloadInvalid: something else than a child or the id of a task, or this task itself.
             TaskFailed: one of them failed, was cancelled or set aside; with `return_exceptions` it takes the place of
                 that result instead.
         """
-        ids = [one.id if isinstance(one, Child) else one for one in tasks]
+        ids = _ids("gather", tasks)
+        if self.task in ids:
+            raise PayloadInvalid(f"task {self.task!r} waits for itself: it would never end")
+        check_run(self._run)
         with self.patience.waiting():
             done: list[Done] = await self._desk.ask(
                 lambda reply: self._desk.children.gather(self._run, ids, reply)
@@ -176,7 +181,7 @@ class Context:
             results.append(value if failure is None else failure)
         return results
 
-    async def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:
+    async def post(self, sink: str, body: object, *, key: str | None = None) -> Any:
         """Make an effect, once, and return the sink's receipt.
 
         A handler that runs again, here or elsewhere, gets the receipts of what it posted before. The body that was
@@ -197,7 +202,7 @@ class Context:
         """
         return await self._post(sink, body, key, inside.get())
 
-    async def _post(self, sink: str, body: Json, key: str | None, step: str) -> Json:
+    async def _post(self, sink: str, body: Any, key: str | None, step: str) -> Any:
         if sink not in self._desk.agent.sinks:
             known = ", ".join(sorted(self._desk.agent.sinks)) or "none"
             raise ConfigError(f"agent {self._desk.agent.name!r} has no sink {sink!r}; it has: {known}")
@@ -261,7 +266,7 @@ class Context:
             unsent=unsent,
         )
 
-    async def _perform(self, sink: str, packed: bytes, key: str) -> Json:
+    async def _perform(self, sink: str, packed: bytes, key: str) -> Any:
         if key in self._keys:
             raise KeyReused(f"effect {key!r} was already posted by this handler: give each post its own key")
         self._keys.add(key)
@@ -315,7 +320,7 @@ class SyncContext:
     def spawn(
         self,
         kind: str,
-        payload: Json,
+        payload: object,
         *,
         key: str | None = None,
         priority: int = 0,
@@ -327,16 +332,16 @@ class SyncContext:
         child: Child = self._run(lambda: self._context._spawn(kind, payload, key, step, priority, delay, after))
         return child
 
-    def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Json]:
+    def gather(self, *tasks: Child | str, return_exceptions: bool = False) -> list[Any]:
         """As `Context.gather`; blocks this thread."""
-        results: list[Json] = self._run(lambda: self._context.gather(*tasks, return_exceptions=return_exceptions))
+        results: list[Any] = self._run(lambda: self._context.gather(*tasks, return_exceptions=return_exceptions))
         return results
 
-    def post(self, sink: str, body: Json, *, key: str | None = None) -> Json:
+    def post(self, sink: str, body: object, *, key: str | None = None) -> Any:
         """As `Context.post`; blocks this thread until the effect is done."""
         step = inside.get()
 
-        async def post() -> Json:
+        async def post() -> Any:
             return await self._context._post(sink, body, key, step)
 
         receipt: Json = self._run(post)
@@ -358,6 +363,15 @@ class SyncContext:
             name, timeout=timeout, nowait=nowait, priority=priority, scope=scope, unsent=unsent, **units
         )
         return SyncSpending(spending, self._run)
+
+
+def _ids(where: str, tasks: Sequence[Child | str]) -> list[str]:
+    ids = [one.id if isinstance(one, Child) else one for one in tasks]
+    for one in ids:
+        if not isinstance(one, str):
+            hint = ": give them one by one, as gather(*children)" if isinstance(one, list | tuple) else ""
+            raise PayloadInvalid(f"{where}: {one!r} is neither a child nor the id of a task{hint}")
+    return ids
 
 
 async def _awaited(label: str, value: Awaitable[Any]) -> Any:

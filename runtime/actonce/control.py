@@ -85,7 +85,7 @@ class Control:
 
     # Giving orders
 
-    def order(self, target: Target, mode: str, reason: str, reply: Reply) -> Switch:
+    def order(self, target: Target, mode: str, reason: object, reply: Reply) -> Switch:
         """Order it. `reply` comes when the order is on disk here and read by one live peer, where there is one; of a
         `halt`, when everybody whom it concerns and who is in play has confirmed. That may be never: `progress` tells.
 
@@ -95,7 +95,7 @@ class Control:
         """
         if mode not in MODES:
             raise PayloadInvalid(f"there is no order {mode!r}; there are: {', '.join(MODES)}")
-        if len(reason) > REASON_CHARS_MAX or not reason.isprintable():
+        if not isinstance(reason, str) or len(reason) > REASON_CHARS_MAX or not reason.isprintable():
             raise PayloadInvalid(f"a reason is printable text of at most {REASON_CHARS_MAX} characters")
         self._check(target)
         state = self._ledger.state.controls.get(target.key, ControlState())
@@ -109,6 +109,9 @@ class Control:
     def _check(self, target: Target) -> None:
         if target.kind is not None and target.replica is not None:
             raise PayloadInvalid("an order is for a kind or for a replica, not for both")
+        for name in (target.kind, target.replica):
+            if not isinstance(name, str | None):
+                raise NoSuchTarget(f"{name!r} is not the name of a kind or a replica")
         if target.kind is not None:
             kinds = set(self._agent.tasks)
             for peer in self._membership.peers.values():

@@ -92,7 +92,8 @@ class Line:
             left.remove(endpoint)
             try:
                 with _Told(self, endpoint):
-                    return await endpoint.sink.publish(body, key, fence, gate)
+                    receipt: Json = await endpoint.sink.publish(body, key, fence, gate)
+                    return receipt
             except SinkRefused as refusal:
                 if refusal.permanent or not any(_wait_s(other) == 0.0 for other in left):
                     raise
@@ -105,7 +106,7 @@ class Line:
             left.remove(endpoint)
             try:
                 with _Told(self, endpoint):
-                    receipt = await endpoint.sink.lookup(key)
+                    receipt: Json = await endpoint.sink.lookup(key)
             except (SinkRefused, SinkUnknown):
                 if not self._one_store or not left:
                     raise

@@ -13,12 +13,13 @@ from actonce.agent import Agent
 from actonce.errors import Draining, KeyReused, PayloadInvalid, PayloadTooLarge, UnknownKind
 from actonce.ledger import Ledger
 from actonce.membership import Membership
+from actonce.naming import is_text
 from actonce.placement import Way
 from actonce.readiness import Terms
 from actonce.settings import KEY_BYTES_MAX, PAYLOAD_BYTES_MAX
 from actonce.standing import Standing
 from actonce.world import World
-from actonce_crdt import Done, Json, Task, ValueInvalid, pack_value
+from actonce_crdt import Done, Task, ValueInvalid, pack_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,15 @@ class Submitted:
     new: bool
 
 
-def pack_payload(what: str, value: Json) -> bytes:
-    """Canonical bytes of a payload, an effect's body or a result.
+def pack_payload(what: str, value: object) -> bytes:
+    """Canonical bytes of a payload, an effect's body or a result; `what` it is, in messages, as "the payload".
 
     Raises:
         PayloadInvalid: it is not JSON-like; the message names the place.
         PayloadTooLarge: it has more than PAYLOAD_BYTES_MAX bytes.
     """
     try:
-        packed = pack_value(value)
+        packed = pack_value(value, name=what.split()[1])
     except ValueInvalid as error:
         raise PayloadInvalid(f"{what} cannot be stored: {error}") from None
     if len(packed) > PAYLOAD_BYTES_MAX:
@@ -92,7 +93,7 @@ class Inbox:
             NotAMember: this replica only follows.
         """
         self._ledger.check_writes()
-        if kind not in self._agent.tasks or self._agent.tasks[kind].poll is not None:
+        if not is_text(kind) or kind not in self._agent.tasks or self._agent.tasks[kind].poll is not None:
             kinds = ", ".join(sorted(name for name, spec in self._agent.tasks.items() if spec.poll is None)) or "none"
             raise UnknownKind(f"agent {self._agent.name!r} has no handler for {kind!r}; it has: {kinds}")
         task = task_id(kind, key if key is not None else self._world.new_id())

@@ -44,6 +44,7 @@ async def _attempt(desk: Desk, run: Run) -> Finished:
             value = await _call(desk, run, scope)
         return Finished(pack_payload("the result", value))
     except (PayloadInvalid, PayloadTooLarge) as error:
+        log.warning("task %s failed, and is not tried again: %s", run.task, error)
         return Finished(None, str(error), final=True)
     except StepsChanged as error:
         again = run.spec.on_changed == "restart" or run.reopened  # whoever asks for it again, has seen the outcome
@@ -51,7 +52,7 @@ async def _attempt(desk: Desk, run: Run) -> Finished:
     except TimeoutError as error:
         late = scope.cancelled_caught
         return Finished(None, f"timed out after {run.spec.timeout_s:g} s" if late else _describe(run, error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() of a handler must not end one replica after the other
         return Finished(None, _describe(run, error))
 
 
@@ -71,7 +72,7 @@ async def _call(desk: Desk, run: Run, scope: anyio.CancelScope) -> Json:
     return value
 
 
-def _describe(run: Run, error: Exception) -> str:
+def _describe(run: Run, error: BaseException) -> str:
     expected = isinstance(error, ActonceError)
     text = printable(str(error) if expected else traceback.format_exc())
     log.warning("task %s, attempt %d failed: %s", run.task, run.attempt, text)

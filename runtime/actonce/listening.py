@@ -24,7 +24,6 @@ from actonce.pauses import pause_s
 from actonce.readiness import make_terms
 from actonce.sources import Source
 from actonce.world import Cancel
-from actonce_crdt import Json
 
 log = logging.getLogger("actonce.sources")
 
@@ -46,7 +45,7 @@ class SourceContext:
     async def submit(
         self,
         kind: str,
-        payload: Json,
+        payload: object,
         *,
         key: str,
         priority: int = 0,

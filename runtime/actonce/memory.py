@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from actonce.errors import MemoryFull, MemoryInvalid
 from actonce.ledger import Ledger
@@ -20,7 +20,6 @@ from actonce_crdt import (
     TEXT_CLIENTS_MAX,
     Cell,
     CellState,
-    Json,
     Tally,
     TallyState,
     ValueInvalid,
@@ -87,13 +86,13 @@ class Revision:
 Write = Put | Count | Revision
 
 
-def pack_memory(value: Json) -> bytes:
+def pack_memory(value: object) -> bytes:
     """
     Raises:
         MemoryInvalid: not JSON-like, or above `VALUE_BYTES_MAX`.
     """
     try:
-        packed = pack_value(value)
+        packed = pack_value(value, name="value")
     except ValueInvalid as error:
         raise MemoryInvalid(f"this cannot be remembered: {error}") from None
     if len(packed) > VALUE_BYTES_MAX:
@@ -118,7 +117,8 @@ def check_text(what: str, text: object, limit: int) -> str:
 class Value:
     """A remembered value, and where it comes from."""
 
-    value: Json
+    value: Any
+    """JSON-like."""
     replica: str
     task: str
     """The task that wrote it, or "" for a person."""
@@ -183,10 +183,11 @@ class Memory:
         """
         if len(writes) > WRITES_MAX:
             raise MemoryFull(f"more than {WRITES_MAX:,} writes at once: let another task do the rest")
-        state = self._ledger.state
+        state, shapes = self._ledger.state, dict[str, str]()
         for write in writes:
             shape, there = _shape(write), self.shape(write.name)
-            if there is not None and there != shape:
+            there = shapes.setdefault(write.name, shape) if there is None else there
+            if there != shape:
                 raise MemoryInvalid(f"{write.name!r} is a {SHAPES[there]}: it cannot be used as a {SHAPES[shape]}")
         added = sum(len(write.value) for write in writes if isinstance(write, Put))
         if added and state.cell_bytes + added > MEMORY_BYTES_MAX:

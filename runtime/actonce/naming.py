@@ -11,6 +11,11 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+def is_text(value: object) -> bool:
+    """For what a caller gave as a name: it may be anything, even what no dict takes for a key."""
+    return isinstance(value, str)
+
+
 def check_name(what: str, name: object) -> None:
     """Names of agents, replicas, kinds and sinks share one form."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -25,7 +30,10 @@ def parse_duration_s(text: str | float) -> float:
         match = _DURATION.fullmatch(text.strip())
         seconds = float(match[1]) * _UNIT_S[match[2]] if match else -1.0
     else:
-        seconds = float(text)
+        try:
+            seconds = float(text)
+        except (TypeError, ValueError):
+            seconds = -1.0
     if not 0 < seconds < float("inf"):
         raise ConfigError(f"{text!r} is not a duration: write 250ms, 30s, 2m, 1h, 1d, or seconds as a number")
     return seconds

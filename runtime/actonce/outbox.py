@@ -105,7 +105,7 @@ class Outbox:
         effect = self._ledger.state.effects.get(key)
         word = effect.doubt.settled if effect is not None and effect.doubt is not None else None
         if run.revoked:
-            reply(Refuse(GateClosed(f"task {run.task!r} was taken over")))
+            reply(Refuse(GateClosed(f"task {run.task!r} was taken over, or its handler has ended")))
         elif effect is not None and effect.receipt is not None:
             reply(Replay(effect.receipt.receipt))
         elif word in ("skipped", "posted"):

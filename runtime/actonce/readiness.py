@@ -78,8 +78,10 @@ def make_terms(
         if not_before.tzinfo is None:
             raise PayloadInvalid(f"not_before={not_before}: a time needs a time zone")
         begin_s = not_before.timestamp()
-    elif not_before is not None:
+    elif isinstance(not_before, int | float):
         begin_s = not_before
+    elif not_before is not None:
+        raise PayloadInvalid(f"not_before={not_before!r}: use unix seconds, or a time with its zone")
     if not 0 <= begin_s <= COUNT_MAX / 1000:
         raise PayloadInvalid(f"not_before={not_before!r}: use unix seconds, or a time with its zone")
     return Terms(priority, int(begin_s * 1000), tuple(after))

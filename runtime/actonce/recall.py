@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from actonce.agent import parse_duration_s
 from actonce.errors import MemoryInvalid
@@ -24,7 +25,7 @@ from actonce.memory import (
 )
 from actonce.merging import Merge
 from actonce.running import Run
-from actonce_crdt import Cell, CellState, Json, TallyState, Version, parse_place, place, unpack_value
+from actonce_crdt import Cell, CellState, TallyState, Version, parse_place, place, unpack_value
 from actonce_crdt.drafts import Draft, difference
 
 
@@ -46,13 +47,13 @@ class Recall:
         self._seen: dict[str, Context] = {}
         self._drafts: dict[str, tuple[Version, Draft]] = {}
 
-    def __getitem__(self, name: str) -> Json:
+    def __getitem__(self, name: str) -> Any:
         found = self._read("r", name)
         if found is None:
             raise KeyError(name)
         return found[0]
 
-    def get(self, name: str, default: Json = None) -> Json:
+    def get(self, name: str, default: object = None) -> Any:
         """The value under a name, the latest of concurrent ones, or `default`."""
         found = self._read("r", name)
         return default if found is None else found[0]
@@ -60,7 +61,7 @@ class Recall:
     def __contains__(self, name: str) -> bool:
         return self._read("r", name) is not None
 
-    def __setitem__(self, name: str, value: Json) -> None:
+    def __setitem__(self, name: str, value: object) -> None:
         self.put(name, value)
 
     def __delitem__(self, name: str) -> None:
@@ -68,7 +69,7 @@ class Recall:
             raise KeyError(name)
         self._write("r", name, "", b"")
 
-    def put(self, name: str, value: Json, *, ttl: str | float | None = None) -> None:
+    def put(self, name: str, value: object, *, ttl: str | float | None = None) -> None:
         """Remember a value; with `ttl` (seconds, or text such as "1h") for so long, by the wall clock of whoever reads.
 
         Raises:
@@ -148,7 +149,7 @@ class Recall:
     def _context(self, key: str) -> Context:
         return self._memory.cells.get(key, CellState()).context()
 
-    def _read(self, shape: str, name: str, member: str = "") -> tuple[Json] | None:
+    def _read(self, shape: str, name: str, member: str = "") -> tuple[Any] | None:
         key = place(shape, check_text("the name", name, NAME_BYTES_MAX), member)
         own = self._own(key)
         if own is not None:
@@ -254,21 +255,21 @@ class Fields:
     _recall: Recall
     name: str
 
-    def __getitem__(self, field: str) -> Json:
+    def __getitem__(self, field: str) -> Any:
         found = self._recall._read("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX))
         if found is None:
             raise KeyError(field)
         return found[0]
 
-    def get(self, field: str, default: Json = None) -> Json:
+    def get(self, field: str, default: object = None) -> Any:
         """The value of a field, or `default`."""
         found = self._recall._read("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX))
         return default if found is None else found[0]
 
-    def __setitem__(self, field: str, value: Json) -> None:
+    def __setitem__(self, field: str, value: object) -> None:
         self.put(field, value)
 
-    def put(self, field: str, value: Json, *, ttl: str | float | None = None) -> None:
+    def put(self, field: str, value: object, *, ttl: str | float | None = None) -> None:
         """As `Recall.put`, for one field."""
         self._recall._write("m", self.name, check_text("the field", field, MEMBER_BYTES_MAX), pack_memory(value), ttl)
 
@@ -294,11 +295,11 @@ class Items:
     _recall: Recall
     name: str
 
-    def append(self, value: Json) -> None:
+    def append(self, value: object) -> None:
         """Put one at the end."""
         self._recall._write("l", self.name, "", pack_memory(value))
 
-    def __iter__(self) -> Iterator[Json]:
+    def __iter__(self) -> Iterator[Any]:
         members = [member for member in self._recall._members("l", self.name) if member]
         known = [self._recall._read("l", self.name, member) for member in members]
         own = [

@@ -15,22 +15,29 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from actonce import heal
-from actonce.agent import Agent, check_name
+from actonce import heal, reporting
+from actonce.agent import Agent
 from actonce.asking import ask, wait
 from actonce.control import Ordered
 from actonce.control_report import CONFIRM_S, unconfirmed
 from actonce.desk import Desk
 from actonce.edge.closing import close_sinks, open_sinks
 from actonce.edge.hands import ThreadHands
-from actonce.edge.thread import EngineThread, Setup
+from actonce.edge.thread import EngineThread, Setup, several
 from actonce.engine import Engine
-from actonce.errors import ActonceError, ConfigError, NotConfirmed, NotSettled, ReplicaFailed, TaskFailed
+from actonce.errors import (
+    ActonceError,
+    NotConfirmed,
+    NotSettled,
+    PayloadInvalid,
+    ReplicaFailed,
+    TaskFailed,
+)
 from actonce.http_api import HttpApi
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
@@ -40,10 +47,16 @@ from actonce.running import Run
 from actonce.settings import LAN, Settings
 from actonce.standing import Mode, Target
 from actonce.world import Cancel
-from actonce_crdt import Done, Json, Switch, unpack_value
+from actonce_crdt import Done, Switch, unpack_value
 
 Answer = TypeVar("Answer")
 DEFAULT_LISTEN = "127.0.0.1:7420"
+NO_KEY = "it may yet be done; without a key, submitting it again makes another task"
+NOT_BEGUN = "the replica has not begun: use it inside of `async with Replica(...) as replica`"
+
+
+class _Raised(NamedTuple):
+    error: Exception
 
 
 class Handle:
@@ -54,6 +67,9 @@ class Handle:
         self.id = task
         self.new = new
         """False when the task was known before this `submit`, from here or from another replica."""
+
+    def __repr__(self) -> str:
+        return f"Handle({self.id!r})"
 
     async def cancel(self) -> str:
         """Call it off: no further attempt, and no effect leaves once its replica has read this.
@@ -78,7 +94,7 @@ class Handle:
         """
         return await self._replica._order(lambda reply: self._replica._engine.orders.drop(self.id, reply))
 
-    async def result(self, timeout_s: float | None = None) -> Json:
+    async def result(self, timeout_s: float | None = None) -> Any:
         """What the handler returned, on whichever replica it ran.
 
         Raises:
@@ -86,7 +102,7 @@ class Handle:
             TimeoutError: no outcome within `timeout_s`.
         """
         done = await self._replica._outcome(self.id, timeout_s)
-        value: Json = unpack_value(done.result)
+        value: object = unpack_value(done.result)
         if not done.ok:
             raise TaskFailed(f"task {self.id!r} failed: {value!s}")
         return value
@@ -129,32 +145,30 @@ class Replica:
             follow: only hold the document and pass it on; no member waits for it. `submit`, `control` and whatever
                 else would change something raise NotAMember, which says who to ask. Any number of replicas may follow.
         """
-        check_name("a replica", name)
-        agent.check()
         if advertise is None and (listen.endswith(":0") or listen.startswith(("0.0.0.0:", "[::]:"))):
             advertise = ""
-        roster = tuple(roster)
-        for voter in roster:
-            check_name("a voter", voter)
-        join = tuple(join)
-        if follow and (new or witness or roster or not join):
-            raise ConfigError("a replica that only follows needs join=, and knows no new=, witness= or roster=")
-        if witness and roster and name not in roster:
-            raise ConfigError(f"{name!r} is a witness, and not in the roster {', '.join(roster)}: add it there")
+        join, roster = several("join", join), several("roster", roster)
         self._setup = Setup(
             *(agent, name, Path(data), listen, join, advertise, secret, new, settings, traits, roster, witness, follow)
         )
+        self._setup.check()
         self._failed: ActonceError | None = None
         self._ended = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._unanswered: set[asyncio.Future[Any]] = set()
         self._thread: EngineThread
         self._engine: Engine
         self._hands: ThreadHands
         self._body: anyio.CancelScope
 
+    def __repr__(self) -> str:
+        return f"Replica({self._setup.agent.name!r}, name={self._setup.name!r})"
+
     @property
     def address(self) -> str:
-        """host:port that this replica listens on."""
+        """host:port that this replica listens on. Known once it has begun."""
+        if self._loop is None:
+            raise ReplicaFailed(NOT_BEGUN)
         return self._thread.address
 
     async def __aenter__(self) -> Replica:
@@ -163,6 +177,12 @@ class Replica:
         Raises:
             JournalError, ReplicaFailed: the journal or the address cannot be used; the message says why.
         """
+        if self._loop is not None:
+            raise ReplicaFailed("a Replica begins once: make a new one, with the same name and data")
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ReplicaFailed("a Replica needs a running asyncio event loop: it does not run on trio") from None
         self._body = anyio.CancelScope()
         self._hands = ThreadHands()
         self._thread = EngineThread(
@@ -207,7 +227,7 @@ class Replica:
     async def submit(
         self,
         kind: str,
-        payload: Json,
+        payload: object,
         *,
         key: str | None = None,
         priority: int = 0,
@@ -229,9 +249,12 @@ class Replica:
 
         Raises:
             UnknownKind, PayloadInvalid, PayloadTooLarge, KeyReused: refused; nothing was stored.
-            NotSettled: not safe within `submit_timeout_s`. It may yet become so: submit again with the same key.
+            NotSettled: not safe within `submit_timeout_s`; says why. It may yet be: submit again with the same key.
         """
+        self._check_usable()
         packed = pack_payload("the payload", payload)
+        if isinstance(after, str | Handle):
+            raise PayloadInvalid(f"after={after!r}: use a list of task ids or handles, as [{after!r}]")
         ids = [one.id if isinstance(one, Handle) else one for one in after]
         wall_s = self._engine.world.wall()
         terms = make_terms(wall_s, priority=priority, delay=delay, not_before=not_before, after=ids)
@@ -242,9 +265,10 @@ class Replica:
                     lambda reply: self._engine.inbox.submit(kind, packed, key, reply, terms)
                 )
         except TimeoutError:
-            raise NotSettled(
-                f"no disk and live peer confirmed the task within {limit_s:g} s; submit it again with the same key"
-            ) from None
+            why = (await self.inspect(reporting.degraded))[:1]
+            again = "submit it again with the same key" if key is not None else NO_KEY
+            said = [f"no disk and live peer confirmed the task within {limit_s:g} s", *why, again]
+            raise NotSettled("; ".join(said)) from None
         return Handle(self, submitted.task, submitted.new)
 
     async def control(
@@ -289,17 +313,38 @@ class Replica:
         that have synced."""
         return await self.inspect(lambda engine: heal.report(engine.ledger.state))
 
+    async def status(self) -> dict[str, Any]:
+        """What `actonce status` shows: the replicas, the tasks by state, and under "degraded" whatever is amiss."""
+        return await self.inspect(reporting.status)
+
     def handle(self, task: str) -> Handle:
         """The handle of a task by its id, wherever it was submitted."""
+        if not isinstance(task, str):
+            raise PayloadInvalid(f"{task!r} is no task id")
         return Handle(self, task)
 
     async def settled(self) -> None:
         """Wait until this replica has synced with the mesh and may act. For ever, if it only follows."""
-        await wait(self._hands, lambda reply: self._engine.when_settled(reply))
+
+        def ask_nothing(reply: Callable[[None], None]) -> None:
+            self._engine.when_settled(lambda: reply(None))
+
+        await self._ask(ask_nothing)
 
     async def inspect(self, look: Callable[[Engine], Answer]) -> Answer:
-        """What `look` finds in the engine, on its thread, between two of its steps. It must change nothing."""
-        return await self._ask(lambda reply: reply(look(self._engine)))
+        """What `look` finds in the engine, on its thread, between two of its steps. It must change nothing. What it
+        raises is raised here."""
+
+        def safely(reply: Callable[[Answer | _Raised], None]) -> None:
+            try:
+                reply(look(self._engine))
+            except Exception as error:  # of the caller, not of the engine, which would stop
+                reply(_Raised(error))
+
+        found = await self._ask(safely)
+        if isinstance(found, _Raised):
+            raise found.error
+        return found
 
     async def _order(self, call: Callable[[Callable[[str], None]], None]) -> str:
         limit_s = self._setup.settings.submit_timeout_s
@@ -310,6 +355,7 @@ class Replica:
             raise NotSettled(f"no disk and live peer confirmed the order within {limit_s:g} s; give it again") from None
 
     async def _outcome(self, task: str, timeout_s: float | None) -> Done:
+        self._check_usable()
         stops: list[Callable[[], None]] = []
 
         def stop() -> None:
@@ -319,14 +365,26 @@ class Replica:
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._ask(lambda reply: stops.append(self._engine.inbox.result(task, reply)))
+        except TimeoutError:
+            raise TimeoutError(f"task {task!r} has no outcome after {timeout_s:g} s") from None
         finally:
             self._hands.engine(stop)
 
     async def _ask(self, call: Callable[[Callable[[Answer], None]], None]) -> Answer:
         """As `asking.ask`; ends with an error when the replica does."""
+        self._check_usable()
+        return await ask(self._hands, call, self._unanswered)
+
+    def _check_usable(self) -> None:
         if self._ended:
             raise ReplicaFailed("the replica has ended")
-        return await ask(self._hands, call, self._unanswered)
+        if self._loop is None or not hasattr(self, "_engine"):
+            raise ReplicaFailed(NOT_BEGUN)
+        if asyncio.get_running_loop() is not self._loop:
+            raise ReplicaFailed(
+                "this is another event loop than the replica's: from another thread, call it by "
+                "asyncio.run_coroutine_threadsafe(replica.submit(...), loop)"
+            )
 
     def _perform(self, desk: Desk, run: Run) -> Cancel:
         return self._hands.start(lambda: run_handler(desk, run))

@@ -14,7 +14,7 @@ from actonce.placement import SPREAD, Placement
 from actonce.readiness import Wait, waits
 from actonce.schedule import slot_text
 from actonce.scheduler import mesh_wall
-from actonce.troubles import troubles
+from actonce.troubles import denials, troubles
 from actonce_crdt import (
     Cancel,
     Claim,
@@ -64,9 +64,11 @@ def degraded(engine: Engine) -> list[str]:
     if membership.settled is None:
         last = sorted(m.name for m in membership.view.members | membership.view.lingering if m.name != engine.me.name)
         whom = f"its last view: {', '.join(last)}" if last else "any settled replica"
+        refused = [f"{address} refuses us: {reason}" for address, reason in denials(engine)]
         unanswered = engine.front.unanswered()
-        first = "" if last or 0 < len(engine.front.joins) == len(unanswered) else "; the first of a mesh needs --new"
-        facts += [f"not settled: does not act until it has synced with {whom}{first}", *unanswered]
+        found = bool(refused) or 0 < len(engine.front.joins) == len(unanswered)
+        first = "" if last or found else "; the first of a mesh needs --new"
+        facts += [f"not settled: does not act until it has synced with {whom}{first}", *refused, *unanswered]
     elif membership.settled.name == "ALONE":
         facts.append("acts alone since its start: the replicas of its last view did not come")
     for member in sorted(membership.required()) if membership.settled is not None else []:

@@ -89,6 +89,5 @@ class Gate:
             GateClosed: the effect must not leave.
         """
         if not self.is_open(run):
-            raise GateClosed(
-                f"task {run.task!r} was taken over" if run.revoked else "contact with the other replicas is stale"
-            )
+            ended = f"task {run.task!r} was taken over, or its handler has ended"
+            raise GateClosed(ended if run.revoked else "contact with the other replicas is stale")

@@ -40,7 +40,7 @@ class Sink(Protocol):
     """After this long no request of a replica that died can still arrive; an "absent" found earlier proves nothing."""
     can_lookup: bool
 
-    async def publish(self, body: Json, key: str, fence: int, gate: Gate) -> Json:
+    async def publish(self, body: Any, key: str, fence: int, gate: Gate) -> Any:
         """Do the effect; returns its receipt, which must be JSON-like.
 
         `gate` is to be called at the last moment before anything leaves, on this event loop, once for each try. What
@@ -52,7 +52,7 @@ class Sink(Protocol):
         """
         ...
 
-    async def lookup(self, key: str) -> Json | None:
+    async def lookup(self, key: str) -> Any:
         """The receipt of an effect that was done, None when it was not. Only where `can_lookup`.
 
         Raises SinkUnknown when that cannot be told now.
@@ -73,7 +73,7 @@ class Stamping(Protocol):
     whoever sends it again sends the same.
     """
 
-    def stamped(self, body: Json, wall_s: float) -> Json:
+    def stamped(self, body: Any, wall_s: float) -> Any:
         """The body, complete. Anything that cannot be completed comes back as it is, to be refused by `publish`."""
         ...
 

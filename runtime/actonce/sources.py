@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from actonce.errors import ConfigError
 from actonce.naming import check_name, parse_duration_s
-from actonce_crdt import Json
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _PATH = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
@@ -61,15 +60,16 @@ class Item(NamedTuple):
 
     key: str
     """The id that the outside gave it: equal kind and key are one task, however often they are found."""
-    payload: Json
+    payload: Any
+    """JSON-like."""
     kind: str | None = None
 
 
 class Polled(NamedTuple):
     """What a poll returns. A tuple of its parts serves as well."""
 
-    items: Sequence[Item | tuple[str, Json] | tuple[str, Json, str | None]]
-    cursor: Json
+    items: Sequence[Item | tuple[str, Any] | tuple[str, Any, str | None]]
+    cursor: Any
     """Where the next call goes on. Opaque; always of the same type. None only as long as there is none."""
     more: bool = False
     """Call again at once: there is more where this came from."""

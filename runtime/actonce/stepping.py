@@ -92,7 +92,7 @@ class Stepping:
 
     def _check(self) -> None:
         if self.run.revoked:
-            raise GateClosed(f"task {self.run.task!r} was taken over")
+            raise GateClosed(f"task {self.run.task!r} was taken over, or its handler has ended")
 
 
 @contextmanager

@@ -98,11 +98,16 @@ def size(engine: Engine) -> Iterator[str]:
         )
 
 
+def denials(engine: Engine) -> list[tuple[str, str]]:
+    """Who refused us lately, and why."""
+    now, at = engine.world.now(), engine.views.denied_at
+    return [one for one in sorted(engine.views.denials.items()) if now - at.get(one[0], now) < DENIAL_S]
+
+
 def names(engine: Engine) -> Iterator[str]:
     """Another live replica has our name, or somebody's whom we are linked with."""
-    now = engine.world.now()
-    for address, reason in sorted(engine.views.denials.items()):
-        if reason.startswith("name taken") and now - engine.views.denied_at.get(address, now) < DENIAL_S:
+    for address, reason in denials(engine):
+        if reason.startswith("name taken"):
             yield f"{address} refuses us: {reason}; stop one of the two, or give it another --name and --data"
 
 

@@ -57,7 +57,7 @@ def agent_of(**sinks: Room) -> Agent:
         agent.sink(name, sink)
 
     @agent.task("reply")
-    async def reply(ctx: Context, payload: Json) -> Json:
+    async def reply(ctx: Context, payload: Json) -> object:
         return await ctx.post("room", payload)
 
     return agent

@@ -147,6 +147,9 @@ async def test_a_wrong_secret_is_noted_and_joins_nothing(tmp_path: Path) -> None
         replica(work, tmp_path, "b", secret=b"wrong" * 8, join=[first.address]) as second,
     ):
         await sees(second, lambda engine: "secret" in engine.views.denials.get(first.address, ""))
+        (why,) = (await second.status())["degraded"]
+        assert "refuses us: " in why
+        assert "--new" not in why  # which would make a mesh of its own
         assert await second.inspect(lambda engine: not engine.gossip.lines)
         assert await first.inspect(lambda engine: not engine.gossip.lines)
 
@@ -340,7 +343,9 @@ async def test_what_submit_refuses(tmp_path: Path) -> None:
 async def test_a_submission_that_is_not_safe_says_so(tmp_path: Path) -> None:
     impatient = dataclasses.replace(SOON, submit_timeout_s=0.05)
     async with replica(Work(), tmp_path, new=False, settings=impatient) as first:
-        with pytest.raises(NotSettled, match="the same key"):
+        with pytest.raises(NotSettled, match="submit it again with the same key"):
+            await first.submit("reply", None, key="1")
+        with pytest.raises(NotSettled, match="without a key, submitting it again makes another task"):
             await first.submit("reply", None)
 
 

@@ -126,7 +126,7 @@ def test_changed_code_keeps_what_it_can_if_so_declared() -> None:
     ("what", "error"),
     [
         ("too large", "the result of step 'draft' has 131,077 bytes; the limit is 131,072 bytes"),
-        ("no json", "the result of step 'draft' cannot be stored: payload: set is not JSON-like"),
+        ("no json", "the result of step 'draft' cannot be stored: result: set is not JSON-like"),
         ("nested", "ConfigError: step 'inner' begins inside step 'outer': a step cannot hold another one"),
         ("no name", "ConfigError: '' cannot name a step: use printable text of at most 200 bytes"),
     ],

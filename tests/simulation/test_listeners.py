@@ -209,7 +209,7 @@ async def _refused() -> list[str]:
     async def listen(ctx: SourceContext, world: SimWorld) -> None:
         for kind, payload in (("rpley", {}), ("reply", object()), ("reply", "x" * 200_000)):
             try:
-                await ctx.submit(kind, payload, key="1")  # type: ignore[arg-type]
+                await ctx.submit(kind, payload, key="1")
             except Exception as error:
                 met.append(type(error).__name__)
         await ctx.submit("unheard", {}, key="1")

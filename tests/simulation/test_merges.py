@@ -57,7 +57,7 @@ class Merging:
             tags = ctx.memory.get("tags/x", [])
             await anyio.sleep(world.rng.uniform(0.0, 0.1))
             await world.alive()
-            ctx.memory["tags/x"] = sorted([*tags, ctx.task])  # type: ignore[misc]
+            ctx.memory["tags/x"] = sorted([*tags, ctx.task])
 
         return agent
 

@@ -18,6 +18,8 @@ from actonce.sim.batch import Order, Summary, run_batch
 from actonce.sim.plan import Mix
 
 SHOWN_MAX = 5
+FAILED = "failed "
+"""Begins the name of what is counted for each kind whose tasks fail."""
 
 
 @click.command()
@@ -205,9 +207,13 @@ def repeat_command() -> str:
 
 def _print(summary: Summary, repeat: str) -> None:
     shown = facts(summary)
+    failed = {name: count for name, count in shown["sometimes"].items() if name.startswith(FAILED)}
     for name in ("seeds", "violations", "tasks", "posts", "doubled", "doubts", "simulated_s", "simulated_s_per_s"):
         click.echo(f"{name:18} {shown[name]:>12,}")
-    rare = ", ".join(f"{name} {count:,}" for name, count in shown["sometimes"].items() if count)
+    rare = ", ".join(f"{name} {count:,}" for name, count in shown["sometimes"].items() if count and name not in failed)
+    if failed:
+        told = ", ".join(f"{name.removeprefix(FAILED)} {count:,}" for name, count in failed.items())
+        click.echo(f"failed tasks       {told}: no result after the last attempt; run one for its error")
     click.echo(f"rare branches      {rare or 'none reached'}")
     for seed, difference in sorted(summary.nondeterministic.items()):
         click.echo(f"\nseed {seed} is not deterministic: {difference}")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actonce.agent import Agent
+from actonce.agent import Agent, check_name
 from actonce.desk import Desk
 from actonce.edge.hands import ThreadHands
 from actonce.edge.journal import open_journal
 from actonce.edge.locks import open_locks
 from actonce.edge.real import RealWorld
 from actonce.engine import Engine
-from actonce.errors import ActonceError, ReplicaFailed
+from actonce.errors import ActonceError, ConfigError, ReplicaFailed
 from actonce.placement import NO_TRAITS, Traits
 from actonce.running import Run
 from actonce.settings import Settings
@@ -46,6 +46,40 @@ class Setup:
     roster: tuple[str, ...] = ()
     witness: bool = False
     follow: bool = False
+
+    def check(self) -> None:
+        """
+        Raises:
+            ConfigError: an option that makes no sense, or does not go with another.
+        """
+        wanted: list[tuple[object, type[Any], str]] = [
+            (self.agent, Agent, "the agent: give an actonce.Agent"),
+            (self.settings, Settings, "the settings: give actonce.LAN, LAPTOP, WAN, or Settings of your own"),
+            (self.secret or b"", bytes, "the secret: give bytes, as secret.encode()"),
+        ]
+        for given, sort, advice in wanted:
+            if not isinstance(given, sort):
+                raise ConfigError(f"{type(given).__name__} cannot be {advice}")
+        check_name("a replica", self.name)
+        self.agent.check()
+        for voter in self.roster:
+            check_name("a voter", voter)
+        if self.follow and (self.new or self.witness or self.roster or not self.join):
+            raise ConfigError("a replica that only follows needs join=, and knows no new=, witness= or roster=")
+        if self.witness and self.roster and self.name not in self.roster:
+            raise ConfigError(
+                f"{self.name!r} is a witness, and not in the roster {', '.join(self.roster)}: add it there"
+            )
+
+
+def several(option: str, given: Iterable[str]) -> tuple[str, ...]:
+    """
+    Raises:
+        ConfigError: one text, whose characters would be taken for the names.
+    """
+    if isinstance(given, str):
+        raise ConfigError(f"{option}={given!r}: give a list, as [{given!r}]")
+    return tuple(given)
 
 
 class EngineThread:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from actonce.agent import Agent
 from actonce.errors import ConfigError
@@ -54,8 +55,8 @@ def work_of(agent: Agent, payloads: dict[str, Json]) -> tuple[Work, ...]:
 class _Always:
     """The same payload for every task."""
 
-    def __init__(self, payload: Json) -> None:
+    def __init__(self, payload: Any) -> None:
         self._payload = payload
 
-    def __call__(self, number: int) -> Json:
+    def __call__(self, number: int) -> Any:
         return self._payload

@@ -155,6 +155,9 @@ class Run:
             cluster.history.sometimes[f"doubts {settled}"] += 1
         states = [state for engine in cluster.live()[:1] for state in engine.ledger.state.tasks.values()]
         cluster.history.sometimes["delegated"] = sum(bool(state.claim and state.claim.holder) for state in states)
+        for state in states:
+            if state.task is not None and state.done is not None and not state.done.ok and state.cancel is None:
+                cluster.history.sometimes[f"failed {state.task.kind}"] += 1
         return Outcome(
             self.seed,
             self.plan,
