@@ -187,6 +187,7 @@ def facts(summary: Summary) -> dict[str, Any]:
         "nondeterministic": {str(seed): text for seed, text in sorted(summary.nondeterministic.items())},
         **{name: summary.totals[name] for name in ("tasks", "acknowledged", "posts", "doubled", "doubts")},
         "sometimes": dict(sorted(summary.sometimes.items())),
+        "left_out": summary.left_out,
         "wait_s_max": round(summary.wait_s_max, 3),
         "heal_s_max": round(summary.heal_s_max, 3),
         "simulated_s": round(summary.simulated_s, 1),
@@ -215,6 +216,9 @@ def _print(summary: Summary, repeat: str) -> None:
         told = ", ".join(f"{name.removeprefix(FAILED)} {count:,}" for name, count in failed.items())
         click.echo(f"failed tasks       {told}: no result after the last attempt; run one for its error")
     click.echo(f"rare branches      {rare or 'none reached'}")
+    if summary.left_out:
+        cure = "give @agent.task(..., example=...), or --payload KIND=JSON"
+        click.echo(f"not submitted      {', '.join(summary.left_out)}: {cure}")
     for seed, difference in sorted(summary.nondeterministic.items()):
         click.echo(f"\nseed {seed} is not deterministic: {difference}")
     for seed in sorted(summary.failing)[:SHOWN_MAX]:

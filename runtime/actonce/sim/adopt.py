@@ -52,6 +52,16 @@ def work_of(agent: Agent, payloads: dict[str, Json]) -> tuple[Work, ...]:
     return tuple(Work(kind, _Always(payload)) for kind, payload in sorted(found.items()))
 
 
+def left_out(agent: Agent, payloads: dict[str, Json]) -> list[str]:
+    """Kinds of which a simulation submits no task: they run only if another handler spawns them."""
+    own = {schedule.kind for schedule in agent.schedules.values()}
+    return sorted(
+        kind
+        for kind, spec in agent.tasks.items()
+        if spec.example is None and kind not in payloads and kind not in own and not (spec.poll or spec.merge)
+    )
+
+
 class _Always:
     """The same payload for every task."""
 

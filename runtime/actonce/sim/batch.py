@@ -25,7 +25,7 @@ from typing import Any
 
 from actonce.errors import ConfigError
 from actonce.loading import load_agent
-from actonce.sim.adopt import Adopted, work_of
+from actonce.sim.adopt import Adopted, left_out, work_of
 from actonce.sim.plan import Mix, Plan, from_json, to_json
 from actonce.sim.run import Outcome, Scenario, run_seed
 from actonce_crdt import Json
@@ -71,6 +71,8 @@ class Summary:
     """Real time, of all workers together."""
     heal_s_max: float = 0.0
     wait_s_max: float = 0.0
+    left_out: list[str] = field(default_factory=list)
+    """Kinds of which no task was submitted."""
 
     @property
     def trace(self) -> str:
@@ -134,6 +136,7 @@ def _add(summary: Summary, line: dict[str, Any]) -> None:
     summary.simulated_s += line["simulated_s"]
     summary.heal_s_max = max(summary.heal_s_max, line["heal_s"])
     summary.wait_s_max = max(summary.wait_s_max, line["wait_s"])
+    summary.left_out = line["left_out"]
 
 
 def _first_difference(one: list[str], other: list[str]) -> str:
@@ -182,11 +185,12 @@ def _work(order: Order, shares: list[list[int]]) -> Iterator[dict[str, Any]]:
 def _read(worker: subprocess.Popen[str], text: str, lines: SimpleQueue[dict[str, Any] | None]) -> None:
     assert worker.stdin is not None
     assert worker.stdout is not None
-    worker.stdin.write(text)
-    worker.stdin.close()
-    for line in worker.stdout:
-        if line.startswith("{"):  # handlers may print
-            lines.put(json.loads(line))
+    with worker.stdin, worker.stdout:
+        worker.stdin.write(text)
+        worker.stdin.close()
+        for line in worker.stdout:
+            if line.startswith("{"):  # handlers may print
+                lines.put(json.loads(line))
     lines.put(None)
 
 
@@ -209,7 +213,8 @@ def main() -> None:
         if time.process_time() - collected > COLLECT_EACH_S:
             gc.collect()
             collected = time.process_time()
-        print(json.dumps(describe(outcome, events=number < SAMPLE)), flush=True)
+        line = describe(outcome, events=number < SAMPLE) | {"left_out": left_out(make_agent.agent, order.payloads)}
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
