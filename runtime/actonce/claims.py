@@ -71,6 +71,8 @@ class Claims:
         self._given_up: dict[str, None] = {}
         self._delegated: dict[str, float] = {}
         """What others gave us, and waits for a slot -> when we hand it back."""
+        self._still_here: dict[str, None] = {}
+        """What others gave us, and runs here: perhaps under an earlier claim, and then it is to begin anew."""
         self._seen_version = -1
         self.enabled = True
         """False while the replica leaves: what it has it finishes, new work it does not take."""
@@ -133,7 +135,10 @@ class Claims:
     def _sort(self, task: str, state: TaskState, kind: str, priority: int) -> None:
         """An open task is ready, or waits, or was delegated to us, or is not ours."""
         has = self._executor.has(task)
-        delegated = is_delegated_to(self._membership.me, state.standing) and not has
+        given = is_delegated_to(self._membership.me, state.standing)
+        if given and has:
+            self._still_here[task] = None
+        delegated = given and not has
         wait = waits(state, self._ledger.state.tasks, self._world.wall() * 1000)
         ours = (wait is None or delegated) and self._is_ours(task, kind, state)
         if ours and wait is None:
@@ -229,6 +234,10 @@ class Claims:
             tasks = self._ledger.state.tasks
             for task in self._looked.stale(self.open, self._world.wall() * 1000):
                 self._look(task, tasks[task])
+        if ended := [task for task in self._still_here if not self._executor.has(task)]:
+            for task in ended:
+                del self._still_here[task]
+            self.changed(ended)
         self._take_delegated()
         if not self.enabled:
             return
