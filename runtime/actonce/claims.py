@@ -66,10 +66,13 @@ class Claims:
         """Kind -> ready tasks for which its guard cannot be asked now, or that may not begin, by order."""
         self._granted: dict[str, tuple[int, int]] = {}
         """Claims of ours that may be acted under, and wait for a slot: task -> epoch, fence."""
-        self._waited: set[str] = set()
+        self._waited: dict[str, float] = {}
+        """Until when, on our clock, we leave alone what a dead replica was to try again later."""
         self._given_up: dict[str, None] = {}
         self._delegated: dict[str, float] = {}
         """What others gave us, and waits for a slot -> when we hand it back."""
+        self._still_here: dict[str, None] = {}
+        """What others gave us, and runs here: perhaps under an earlier claim, and then it is to begin anew."""
         self._seen_version = -1
         self.enabled = True
         """False while the replica leaves: what it has it finishes, new work it does not take."""
@@ -99,7 +102,7 @@ class Claims:
         for known in (self.open, self._apart, self._given_up, self._granted, self._delegated):
             known.pop(task, None)
         self._looked.drop(task)
-        self._waited.discard(task)
+        self._waited.pop(task, None)
         self._poison.over(task)
         self._ready.over(task)
         self._executor.revoke(task)
@@ -121,7 +124,7 @@ class Claims:
             self.open.pop(task, None)
             self._looked.drop(task)
             self._given_up.pop(task, None)
-            self._waited.discard(task)
+            self._waited.pop(task, None)
             self._poison.over(task)
             self._ready.over(task)
             self._ready.ended(task)
@@ -132,7 +135,10 @@ class Claims:
     def _sort(self, task: str, state: TaskState, kind: str, priority: int) -> None:
         """An open task is ready, or waits, or was delegated to us, or is not ours."""
         has = self._executor.has(task)
-        delegated = is_delegated_to(self._membership.me, state.standing) and not has
+        given = is_delegated_to(self._membership.me, state.standing)
+        if given and has:
+            self._still_here[task] = None
+        delegated = given and not has
         wait = waits(state, self._ledger.state.tasks, self._world.wall() * 1000)
         ours = (wait is None or delegated) and self._is_ours(task, kind, state)
         if ours and wait is None:
@@ -228,6 +234,10 @@ class Claims:
             tasks = self._ledger.state.tasks
             for task in self._looked.stale(self.open, self._world.wall() * 1000):
                 self._look(task, tasks[task])
+        if ended := [task for task in self._still_here if not self._executor.has(task)]:
+            for task in ended:
+                del self._still_here[task]
+            self.changed(ended)
         self._take_delegated()
         if not self.enabled:
             return
@@ -336,12 +346,13 @@ class Claims:
 
     def _waits(self, task: str, state: TaskState) -> bool:
         """Not yet: its next attempt is due later, or who comes before us may return. It is looked at again then."""
-        wait_s = state.tries.retry_at_ms / 1000 - self._world.wall() if state.tries else 0.0
-        if wait_s > 0 and task not in self._waited:
-            self._waited.add(task)  # once, and capped: the other replica's wall clock may be wrong
-            wait_s = min(wait_s, RETRY_WAIT_S_MAX)
-        else:
-            wait_s = stand_in_s(self._membership, self._kinds[self._kind(task)], task, self._world.now())
+        now = self._world.now()
+        if state.tries is not None and task not in self._waited:  # once, and capped: its wall clock may be wrong
+            wait_s = state.tries.retry_at_ms / 1000 - self._world.wall()
+            self._waited[task] = now + min(max(0.0, wait_s), RETRY_WAIT_S_MAX)
+        wait_s = self._waited.get(task, now) - now
+        if wait_s <= 0 or state.cancel is not None:  # one that was called off only gets its outcome
+            wait_s = stand_in_s(self._membership, self._kinds[self._kind(task)], task, now)
         if wait_s > 0:
             self._world.call_later(wait_s, lambda: self.changed([task]))
         return wait_s > 0
@@ -357,7 +368,7 @@ class Claims:
 
     def _write(self, task: str, state: TaskState, holder: Member | None) -> int | None:
         """Write a claim of ours, in the name of `holder` if there is one. Returns its epoch."""
-        self._waited.discard(task)
+        self._waited.pop(task, None)
         self._given_up.pop(task, None)
         me = self._membership.me
         epoch = next_epoch(self._membership.view, state.epoch)

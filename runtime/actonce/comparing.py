@@ -127,6 +127,11 @@ class Comparing:
             side = self._sides[line.name] = _Side(line, basis=1 if self.many else 0)
         return side
 
+    def link_down(self, line: Line) -> None:
+        """This link is gone: nothing of it is kept, for its peer may never come back."""
+        if (side := self._sides.get(line.name)) is not None and side.line is line:
+            del self._sides[line.name]
+
     # What we lack
 
     def ask(self, line: Line) -> None:

@@ -242,6 +242,7 @@ class Context:
             nowait: raise `QuotaBusy` instead of waiting.
             priority: each step is worth one window of waiting; nobody waits for ever behind higher ones.
             scope: a key or model of the provider: cool-downs that this call meets are for the same scope only.
+                Printable text of at most 200 bytes.
             unsent: errors that prove that the call never left; then everything is given back at once.
             units: an estimate of what will be used; one request unless said otherwise. `spend.used` corrects it.
 

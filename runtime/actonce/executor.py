@@ -69,8 +69,9 @@ class Executor:
         """Retries whose time has come while no slot was free, and what may not go on for the moment, by order."""
         self._interrupted: set[Run] = set()
         """Being cancelled, by order: they begin again when they may."""
-        self._parked: set[Run] = set()
-        """Runs that wait for other tasks, or that others wait for: they hold no slot."""
+        self._parked: dict[Run, int] = {}
+        """Runs that wait for other tasks, or that others wait for: they hold no slot. How many waits of each: the last
+        one that is over takes a slot again, or what the others wait for might never get one."""
         self._unparking: list[tuple[Run, Callable[[], None]]] = []
         self._leaving = False
 
@@ -109,9 +110,12 @@ class Executor:
         run = Run(task, spec, state.task.payload, epoch, attempt, self._world.now(), fence)
         run.last_attempt, run.reopened = last + spec.retries + 1, state.reopen is not None
         run.until = self._guards.of(spec.kind).until(run)
+        before = self.running.get(task)
+        if before is not None:  # it was taken from us, has not ended, and is not heard of any more
+            self._parked.pop(before, None)
         self.running[task] = run
         if spec.kind == RECLAIM:
-            self._parked.add(run)
+            self._parked[run] = 1
         if self._poison.is_suspect(task):
             self._when_safe(run, lambda: self._begin(run))
         else:
@@ -165,18 +169,24 @@ class Executor:
         """Its handler waits for other tasks."""
         if self.running.get(run.task) is run:
             self._poison.waiting(run.task)
-            self._parked.add(run)
+            self._parked[run] = self._parked.get(run, 0) + 1
             self._on_free()
 
     def unpark(self, run: Run, reply: Callable[[], None]) -> None:
-        """Its handler need not wait any more: reply when it has a slot again."""
+        """One of the waits of its handler is over: reply when it has a slot again, or at once, if it waits still."""
+        if self._parked.get(run, 0) > 1:
+            self._parked[run] -= 1
+            reply()
+            return
         self._unparking.append((run, reply))
         self._serve_parked()
 
     def _serve_parked(self) -> None:
-        while self._unparking and (self.free > 0 or self._unparking[0][0] not in self._parked):
+        while self._unparking and (self.free > 0 or self._parked.get(self._unparking[0][0]) != 1):
             run, reply = self._unparking.pop(0)
-            self._parked.discard(run)
+            waits = self._parked.pop(run, 0)
+            if waits > 1:  # it has begun to wait again, meanwhile
+                self._parked[run] = waits - 1
             reply()
 
     def finished(self, run: Run, how: Finished) -> None:
@@ -184,7 +194,7 @@ class Executor:
         if self.running.get(run.task) is not run:
             return
         del self.running[run.task]
-        self._parked.discard(run)
+        self._parked.pop(run, None)
         superseded, run.revoked = run.revoked, True  # a thread that outlived its attempt must not post any more
         if not superseded:
             if how.again and not self._leaving:

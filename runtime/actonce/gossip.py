@@ -151,6 +151,8 @@ class Gossip:
         if line is None or line.link is not link:
             return
         del self.lines[name]
+        self.comparing.link_down(line)
+        self.texting.link_down(line)
         self._membership.lost(name, ended=end is End.EOF)
         if end in (End.EOF, End.LOST):  # the latter, too, when a relay has lost it: only a proof counts then
             self._on_ended(line.about, name)

@@ -11,7 +11,7 @@ from actonce.agent import parse_duration_s
 from actonce.engine import Engine
 from actonce.errors import ConfigError, MemoryInvalid
 from actonce.inbox import Submitted
-from actonce.memory import MEMBER_BYTES_MAX, NAME_BYTES_MAX, Put, Revision, check_text, pack_memory
+from actonce.memory import COUNT_MAX, MEMBER_BYTES_MAX, NAME_BYTES_MAX, Put, Revision, check_text, pack_memory
 from actonce_crdt import CellState, place
 from actonce_crdt.drafts import Draft, difference
 
@@ -74,7 +74,7 @@ def _read(engine: Engine, name: str, asked: dict[str, Any]) -> Put | Revision:
         return Put(shape, name, field, b"", seen.context())
     ttl = asked.get("ttl")
     try:
-        expires_ms = 0 if ttl is None else int((wall + parse_duration_s(ttl)) * 1000)
+        expires_ms = 0 if ttl is None else min(COUNT_MAX, int((wall + parse_duration_s(ttl)) * 1000))
     except ConfigError as error:
         raise MemoryInvalid(f"ttl: {error}") from None
     return Put(shape, name, field, pack_memory(asked["value"]), seen.context(), expires_ms)

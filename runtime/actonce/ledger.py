@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from actonce import garbage
-from actonce.errors import ActonceError
+from actonce.errors import ActonceError, PayloadInvalid
 from actonce.journal import Row
 from actonce.world import World
 from actonce_crdt import (
@@ -98,11 +98,20 @@ class Ledger:
         return self.clock.tick(self._world.wall())
 
     def write(self, record: Record) -> int:
-        """Add an entry of ours. Returns the clock that must be durable, or acknowledged, for it to be so."""
+        """Add an entry of ours. Returns the clock that must be durable, or acknowledged, for it to be so.
+
+        Raises:
+            NotAMember: this replica only follows.
+            PayloadInvalid: it cannot be stored, as what a caller gave for it is too long; nothing has changed.
+        """
         self.check_writes()
+        try:
+            data = encode(record)
+        except EntryInvalid as error:
+            raise PayloadInvalid(f"this cannot be stored: {error}") from None
         if not self._batch:
             self._world.call_soon(self._flush)
-        self._batch.append(encode(record))
+        self._batch.append(data)
         self.state.add((self.client_id, self.next_clock), record)
         self.next_clock += 1
         self._on_changed([record.key, *self.state.take_flipped()])

@@ -66,7 +66,7 @@ def make_terms(
     if isinstance(after, str) or not isinstance(after, tuple | list) or len(after) > AFTER_MAX:
         raise PayloadInvalid(f"after={after!r}: use a list of at most {AFTER_MAX} task ids")
     for task in after:
-        if not isinstance(task, str) or not task or len(task.encode(errors="replace")) > 512:
+        if not isinstance(task, str) or not task.isprintable() or not 0 < len(task.encode()) <= 512:
             raise PayloadInvalid(f"after={after!r}: {task!r} is no task id")
     begin_s = 0.0
     if delay is not None:

@@ -162,7 +162,7 @@ class Recall:
 
     def _write(self, shape: str, name: str, member: str, value: bytes, ttl: str | float | None = None) -> None:
         key = place(shape, check_text("the name", name, NAME_BYTES_MAX), member)
-        expires_ms = 0 if ttl is None else int((self._wall() + parse_duration_s(ttl)) * 1000)
+        expires_ms = 0 if ttl is None else min(COUNT_MAX, int((self._wall() + parse_duration_s(ttl)) * 1000))
         seen = () if shape == "l" else self._seen.setdefault(key, self._context(key))
         put = Put(shape, name, member, value, seen, expires_ms)
         kept = [one for one in self._run.writes if shape == "l" or not _same(one, put)]

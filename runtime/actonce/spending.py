@@ -15,6 +15,7 @@ from actonce.errors import ConfigError, GateClosed, QuotaBusy, QuotaTimeout
 from actonce.limits import BURST
 from actonce.pool import Pool
 from actonce.running import Run
+from actonce.settings import KEY_BYTES_MAX
 from actonce.world import RunAsync
 
 PRIORITY_MAX = 10
@@ -101,6 +102,8 @@ class Spending:
     ) -> None:
         if not -PRIORITY_MAX <= priority <= PRIORITY_MAX:
             raise ConfigError(f"priority={priority}: use -{PRIORITY_MAX} to {PRIORITY_MAX}; more is earlier")
+        if not scope.isprintable() or len(scope.encode()) > KEY_BYTES_MAX:
+            raise ConfigError(f"scope={scope!r}: use printable text of at most {KEY_BYTES_MAX} bytes")
         self._desk, self._run, self._pool = desk, run, pool
         self._timeout_s, self._nowait, self._priority = timeout_s, nowait, priority
         self._scope, self._unsent = scope, unsent

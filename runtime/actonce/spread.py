@@ -113,7 +113,9 @@ class Spread:
         """As `Receiver.link_down`. It says nothing about anybody's life."""
         name = link.peer.name
         if name in self.lines and self.lines[name].link is link:
-            del self.lines[name]
+            line = self.lines.pop(name)
+            self.comparing.link_down(line)
+            self.texting.link_down(line)
             self._do(self.views.down(name))
 
     def dial_failed(self, address: str, reach: Reach, reason: str) -> None:

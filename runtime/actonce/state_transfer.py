@@ -172,7 +172,9 @@ class StateTransfer:
     @property
     def busy(self) -> bool:
         """Whether parts are coming in at a good pace: then nobody is asked."""
-        return any(coming.count >= FIRST_BYTES and self._goes_on(coming) for coming in self._coming.values())
+        since = self._world.now() - self._stall_s  # a request that takes longer is no good pace, whatever comes of it
+        fast = (one for one in self._coming.values() if one.count >= FIRST_BYTES and one.asked_at > since)
+        return any(map(self._goes_on, fast))
 
     def _goes_on(self, coming: _Coming) -> bool:
         return self._world.now() - coming.heard < self._stall_s and coming.line.is_live(coming.line)
@@ -202,8 +204,11 @@ class StateTransfer:
         else:
             line.counts["state_transfers"] += 1
             self._note(f"fetching {size:,} bytes from {line.name}")
-            self._coming = {one.digest: one for one in self._coming.values() if one.line.name != line.name}
-            coming = self._coming[digest] = _Coming(line, digest, size, now, FIRST_BYTES)
+            others = {one.digest: one for one in self._coming.values() if one.line.name != line.name}
+            # Who did not keep to what it offered before, must show first that it does: nobody waits for it meanwhile.
+            count = FIRST_BYTES if len(others) == len(self._coming) else LEAST_BYTES
+            self._coming = others
+            coming = self._coming[digest] = _Coming(line, digest, size, now, count)
         self._request(coming)
 
     def _request(self, coming: _Coming) -> None:

@@ -71,7 +71,13 @@ class Steps:
         self._memories: dict[str, _Memory] = {}
 
     def begin(self, run: Run, name: str, before: str, reply: Callable[[Plan], None]) -> None:
-        """What to do about the step `name`, which follows steps with the fingerprint `before`."""
+        """What to do about the step `name`, which follows steps with the fingerprint `before`.
+
+        Raises:
+            GateClosed: the run is over, or another replica has the task.
+        """
+        if run.revoked:  # what outlived its handler (a thread, a task of its own) must not take the next run's place
+            raise GateClosed(f"task {run.task!r} was taken over: step {name!r} does not begin")
         memory = self._memories.get(run.task)
         if memory is None or memory.run is not run:
             memory = self._memories[run.task] = self._recall(run)
@@ -101,19 +107,21 @@ class Steps:
         """Remember that the step returned `result`; `reply` comes when it is finished, or the run was revoked.
 
         Raises:
-            GateClosed: another replica has the task.
+            GateClosed: the run is over, or another replica has the task.
         """
-        memory = self._memories[run.task]
-        if run.revoked or memory.run is not run:
+        memory = self._memories.get(run.task)
+        if run.revoked or memory is None or memory.run is not run:
             raise GateClosed(f"task {run.task!r} was taken over: step {name!r} is not remembered")
         memory.steps[name] = self._record(memory, name, before, result)
         self._outbox.when_safe(run, reply)
 
     def start_over(self, run: Run) -> None:
         """Void all that is remembered: the next attempt runs every step."""
-        memory = self._memories.pop(run.task, None)
-        if memory is not None and memory.run is run and not run.revoked:
-            self._record(memory, "", NOTHING_BEFORE, b"")
+        memory = self._memories.get(run.task)
+        if memory is not None and memory.run is run:
+            del self._memories[run.task]
+            if not run.revoked:
+                self._record(memory, "", NOTHING_BEFORE, b"")
 
     def forget(self, run: Run) -> None:
         """The run has ended."""

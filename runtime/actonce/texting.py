@@ -52,6 +52,11 @@ class Texting:
             self.ask(line)
         self.beat(line)
 
+    def link_down(self, line: Line) -> None:
+        """This link is gone: nothing of it is kept, for its peer may never come back."""
+        if (peer := self._peers.get(line.name)) is not None and peer.line is line:
+            del self._peers[line.name]
+
     def ask(self, line: Line) -> None:
         """Ask for all that we lack, unless we just did."""
         peer, now = self._peer(line), self._world.now()

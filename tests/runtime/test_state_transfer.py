@@ -281,6 +281,27 @@ def test_an_offer_does_not_make_room_ahead() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("drips", [True, False])
+def test_a_peer_that_offers_and_hardly_sends_keeps_nobody_from_asking_others(drips: bool) -> None:
+    """It sends a byte now and then, or makes another offer as soon as the last one is left."""
+
+    async def scenario() -> None:
+        lab = Lab(make_agent(), "abc")
+        await lab.form()
+        a, b = lab.engine("a"), lab.engine("b").gossip.lines["a"].link
+        b.send(encode(Offer(bytes(DIGEST_BYTES), 2**28)))
+        busy = Counter[bool]()
+        for number in range(200):
+            digest = number.to_bytes(DIGEST_BYTES, "big")
+            b.send(encode(Part(bytes(DIGEST_BYTES), number, b"x") if drips else Offer(digest, 2**28)))
+            await lab.until(lambda: False, 0.05)
+            busy[a.gossip.transfer.busy] += 1
+        assert busy[False] > 150
+        assert not a.gossip.counts["refused"]
+
+    run(scenario)
+
+
 @pytest.mark.anyio
 async def test_over_real_sockets(tmp_path: Path) -> None:
     """A third replica joins two that remember some megabytes: one of them sends it all, and its journal keeps it."""

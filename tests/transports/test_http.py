@@ -24,6 +24,8 @@ async def echo(request: HttpRequest) -> HttpResponse:
         raise ZeroDivisionError("planted")
     if request.path == "/bad":
         return HttpResponse(200, b"", {"x": "line\nbreak"})
+    if request.path == "/odd":
+        return HttpResponse(204, b"no content")
     told = {
         "method": request.method,
         "path": request.path,
@@ -112,6 +114,16 @@ async def test_a_handler_that_fails_is_500_and_logged(path: str, caplog: pytest.
         assert (await client.get(f"http://{transport.address}/")).status_code == 200
 
 
+async def test_what_cannot_be_sent_costs_its_connection_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+    async with serving() as transport, httpx.AsyncClient() as client:
+        assert b"no content" not in await talk(transport, b"GET /odd HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert "cannot go on" in caplog.text
+        assert (await client.get(f"http://{transport.address}/")).status_code == 200
+    assert not faults
+
+
 async def test_without_a_handler_there_are_no_pages() -> None:
     async with serving(None) as transport, httpx.AsyncClient() as client:
         assert (await client.get(f"http://{transport.address}/")).status_code == 404
@@ -121,6 +133,8 @@ async def test_without_a_handler_there_are_no_pages() -> None:
     ("request_bytes", "status"),
     [
         (b"DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
+        (b"HEAD / HTTP/1.0\r\n\r\n", b"405"),
         (b"GET / HTTP/1.1\r\n\r\n", b"400"),
         (b"GET x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"400"),
         (b"nonsense\r\n\r\n", b"400"),

@@ -1,5 +1,7 @@
 """What the websocket transport has beyond the contract: secrets, kills, resets, keepalive, errors at the start."""
 
+import asyncio
+import gc
 import signal
 import socket
 import struct
@@ -49,6 +51,27 @@ async def test_ipv6_and_names() -> None:
             one.transport.dial(other.transport.address)
         await one.receiver.link("six")
         await one.receiver.link("named")
+
+
+@pytest.mark.parametrize("host", ["pod..svc", "a" * 64 + ".example"])
+async def test_a_name_that_dns_cannot_hold_is_an_address_at_which_nobody_answers(host: str) -> None:
+    """A peer may say that it is there."""
+    faults, found, told = list[object](), list[Reach](), anyio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+
+    def done(reach: Reach) -> None:
+        found.append(reach)
+        told.set()
+
+    async with Stage(WebsocketMesh()) as stage:
+        one = await stage.start("one", transport=WebsocketTransport("127.0.0.1:0", SECRET, timings=SHORT))
+        one.transport.probe(f"{host}:7420", done)
+        one.transport.dial(f"{host}:7420")
+        with anyio.fail_after(WAIT_S):
+            await told.wait()
+    gc.collect()
+    assert found == [Reach.SILENT]
+    assert not faults
 
 
 async def test_what_start_and_dial_refuse() -> None:

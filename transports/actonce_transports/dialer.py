@@ -49,6 +49,8 @@ async def connect(
         raise Unreached(Reach.SILENT, f"{address} did not answer within {within_s:g} s") from None
     except OSError as exc:
         raise Unreached(Reach.SILENT, f"{address.host} cannot be resolved: {exc.strerror}") from None
+    except UnicodeError:  # it is encoded for DNS first, which has limits of its own
+        raise Unreached(Reach.SILENT, f"{address.host} cannot be resolved: a part of it is empty or too long") from None
     telling = [exc for exc in failures if exc.errno not in NO_SUCH_FAMILY]
     if telling and all(isinstance(exc, ConnectionRefusedError) for exc in telling):
         raise Unreached(Reach.REFUSED, f"nobody listens on {address}")

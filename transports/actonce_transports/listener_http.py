@@ -50,13 +50,11 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return  # lingering: the answer is sent, and what still comes is not wanted
-        self._h11.receive_data(data)
-        self._advance()
+        self._receive(data)
 
     def eof_received(self) -> bool:
         if not self._closing:
-            self._h11.receive_data(b"")
-            self._advance()
+            self._receive(b"")
         # Half-closed clients still get their answer.
         return self._task is not None
 
@@ -85,6 +83,19 @@ class HttpConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.cut) if seconds is not None else None
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            self._h11.receive_data(data)
+            self._advance()
+        except Exception:
+            self._fault()
+
+    def _fault(self) -> None:
+        """A bug, here or in h11: it must be seen, and cost no more than this connection."""
+        logger.exception("cannot go on with what an HTTP client sent")
+        if self._transport is not None:
+            self._transport.abort()
 
     def _advance(self) -> None:
         try:
@@ -145,13 +156,17 @@ class HttpConnection(asyncio.Protocol):
             head = h11.Response(status_code=500, headers=response_headers(response))
         finally:
             self._task = None
-        self._send(head, response)
+        try:
+            self._send(head, response)
+        except Exception:
+            self._fault()
 
     def _send(self, head: h11.Response, response: HttpResponse) -> None:
         if self._transport is None:
             return
         self._write(head)
-        if response.body:
+        asked = self._request.method if self._request is not None else b""
+        if response.body and asked != b"HEAD":  # which is answered with the headers alone
             self._write(h11.Data(data=response.body))
         self._write(h11.EndOfMessage())
         if self._closing or self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
