@@ -50,6 +50,7 @@ from .errors import (
 )
 from .fields import (
     AFTER_MAX,
+    AUTHORS_MAX,
     COUNT_MAX,
     KEY_BYTES_MAX,
     MODES,
@@ -88,6 +89,7 @@ from .values import VALUE_DEPTH_MAX, Json, pack_value, unpack_value
 __all__ = [
     "AFTER_MAX",
     "AGENT",
+    "AUTHORS_MAX",
     "COUNT_MAX",
     "EMPTY_UPDATE",
     "ENTRY_BYTES_MAX",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actonce.agent import parse_duration_s
-from actonce.errors import MemoryInvalid
+from actonce.errors import MemoryFull, MemoryInvalid
 from actonce.memory import (
     COUNT_MAX,
     MEMBER_BYTES_MAX,
@@ -25,7 +25,7 @@ from actonce.memory import (
 )
 from actonce.merging import Merge
 from actonce.running import Run
-from actonce_crdt import Cell, CellState, TallyState, Version, parse_place, place, unpack_value
+from actonce_crdt import AUTHORS_MAX, Cell, CellState, TallyState, Version, parse_place, place, unpack_value
 from actonce_crdt.drafts import Draft, difference
 
 
@@ -164,6 +164,11 @@ class Recall:
         key = place(shape, check_text("the name", name, NAME_BYTES_MAX), member)
         expires_ms = 0 if ttl is None else min(COUNT_MAX, int((self._wall() + parse_duration_s(ttl)) * 1000))
         seen = () if shape == "l" else self._seen.setdefault(key, self._context(key))
+        if len(seen) > AUTHORS_MAX:
+            raise MemoryFull(
+                f"{name!r} was written by {len(seen):,} replicas of different names; {AUTHORS_MAX:,} can be told "
+                "apart: let replicas keep their names"
+            )
         put = Put(shape, name, member, value, seen, expires_ms)
         kept = [one for one in self._run.writes if shape == "l" or not _same(one, put)]
         self._memory.check([*kept, put])

@@ -17,6 +17,7 @@ from actonce.pool import Pool
 from actonce.running import Run
 from actonce.settings import KEY_BYTES_MAX
 from actonce.world import RunAsync
+from actonce_crdt import COUNT_MAX
 
 PRIORITY_MAX = 10
 
@@ -45,7 +46,7 @@ class Spend:
         """
         spec, used = self._pool.spec, list(self._used)
         for unit, amount in units.items():
-            if unit not in spec.units or type(amount) is not int or amount < 0:
+            if unit not in spec.units or type(amount) is not int or not 0 <= amount <= COUNT_MAX:
                 known = ", ".join(sorted(spec.units))
                 raise ConfigError(f"used({unit}={amount!r}): quota {spec.name!r} counts {known}, in whole numbers")
             for index, one in enumerate(spec.resources):

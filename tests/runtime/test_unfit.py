@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from actonce import recall
 from actonce.agent import Agent
 from actonce.context import Context
 from actonce.sim.cluster import FeedSink
@@ -39,7 +40,7 @@ def outcome(agent: Agent, kind: str, key: str = "k", name: str = "a") -> tuple[b
         engine = await lab.form()
         safe = lab.put(kind, None, key, name)
         await lab.sure(lambda: bool(safe) and not engine.claims.open)
-        (done,) = [state.done for state in engine.ledger.state.tasks.values()]
+        done = next(state.done for task, state in engine.ledger.state.tasks.items() if task.startswith(f"{kind}/{key}"))
         assert done is not None
         assert await lab.outcome("next", name=name) == (True, "goes on")
         assert not lab.failures
@@ -85,6 +86,38 @@ def test_a_scope_of_a_quota_that_cannot_be_told_to_others(scope: str) -> None:
     ok, error = outcome(agent, "calls")
     assert not ok
     assert "use printable text of at most 200 bytes" in error
+
+
+def test_more_than_can_be_counted_was_used() -> None:
+    agent = Agent("kevin")
+    agent.quota("llm", 60, "1m", tokens=90_000)
+
+    @agent.task("calls", retries=0)
+    async def calls(ctx: Context, payload: Json) -> None:
+        async with ctx.quota("llm", tokens=5) as spend:
+            spend.used(tokens=2**64)
+
+    ok, error = outcome(agent, "calls")
+    assert not ok
+    assert "counts requests, tokens, in whole numbers" in error
+
+
+def test_a_place_that_too_many_replicas_have_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall, "AUTHORS_MAX", 0)
+    agent = Agent("kevin")
+
+    @agent.task("remembers", retries=0)
+    async def remembers(ctx: Context, payload: Json) -> None:
+        ctx.memory["mood"] = "fine"
+
+    @agent.task("again", retries=0)
+    async def again(ctx: Context, payload: Json) -> None:
+        await ctx.gather(await ctx.spawn("remembers", None))
+        ctx.memory["mood"] = "better"
+
+    ok, error = outcome(agent, "again")
+    assert not ok
+    assert "'mood' was written by 1 replicas of different names" in error
 
 
 def test_an_effect_whose_names_are_too_long_together() -> None:
