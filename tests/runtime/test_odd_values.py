@@ -1,8 +1,9 @@
-"""Every call that a handler may make, with values that make no sense, one at a time: whatever is refused is refused to
-the handler. The engine goes on, and so does the next task."""
+"""Every call that a handler may make, and every request, with values that make no sense, one at a time: whatever is
+refused is refused to the handler, or answered. The engine goes on, and so does the next task."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,8 +14,10 @@ import pytest
 
 from actonce.agent import Agent
 from actonce.context import Context
+from actonce.http_api import HttpApi
 from actonce.sim.cluster import FeedSink
 from actonce_crdt import Json
+from actonce_transports import HttpRequest
 
 from .lab import Lab, run
 
@@ -153,3 +156,64 @@ def test_whatever_makes_no_sense_is_refused_to_the_handler(share: int) -> None:
     print("\n".join(refused))
     assert refused
     assert went_well
+
+
+BAD: tuple[Any, ...] = (
+    *(None, True, -1, 2**70, 1.5, math.nan, math.inf, "", "x" * 600, "\ud800", "a/b", "@", "#1", "e\n", "%00"),
+    *([], [[]], ["\ud800"], ["a", 1], {}, {"a": {"b": []}}, DEEP),
+)
+PAGES: dict[str, dict[str, Any]] = {
+    "/submit": {
+        **{"kind": "next", "payload": 1, "key": "key", "priority": 1},
+        **{"delay": "1s", "not_before": 5, "after": ["next/other"]},
+    },
+    "/memory/mood": {"value": 1, "ttl": "1h", "field": "one"},
+    "/memory/words": {"value": "new", "text": True},
+    "/memory/gone": {"remove": True, "field": "one"},
+    "/control": {"mode": "drain", "kind": "next", "reason": "odd", "timeout_s": 1},
+    "/roster": {"add": "b"},
+    "/doubts/next%2F1": {"answer": "resend"},
+    "/quota/found": {"anything": 1},
+    "/cancel/next/1": {"anything": 1},
+    "/drop/next/1": {"anything": 1},
+    "/retry/next/1": {"anything": 1},
+    "/hook/shop": {"specversion": "1.0", "id": "1", "source": "shop", "type": "order", "data": {}},
+}
+LOOKS = ("/explain/", "/result/", "/memory/", "/memory/mood?", "/tasks?state=", "/dead?limit=", "/doubts/", "/hook/", "/")
+
+
+def requests() -> Iterator[HttpRequest]:
+    headers = {"host": "127.0.0.1:1", "content-type": "application/json"}
+    for path, good in PAGES.items():
+        bodies: list[Any] = [good, *BAD]
+        for name in good:
+            bodies += [{**good, name: odd} for odd in BAD]
+            bodies.append({other: value for other, value in good.items() if other != name})
+        for body in bodies:
+            yield HttpRequest("POST", path, {}, headers, json.dumps(body).encode(), loopback=True)
+        yield HttpRequest("POST", path, {}, headers, b"\xff{", loopback=True)
+        yield HttpRequest("POST", path, {}, headers, b"[" * 100_000, loopback=True)
+    for path in LOOKS:
+        for odd in ("", "\ud800", "x" * 600, "../..", "nan", "-1", "1e400", "\x00", "%", "next/1"):
+            before, _, name = path.partition("?")
+            query = {name.partition("=")[0] or "history": odd, "wait": odd, "limit": odd} if "?" in path else {"wait": odd}
+            for method in ("GET", "POST", "PUT", "\x00"):
+                yield HttpRequest(method, before + odd * ("?" not in path), query, headers, b"", loopback=True)
+
+
+def test_requests_that_make_no_sense_are_answered() -> None:
+    async def scenario() -> set[int]:
+        agent = make_agent([], set())
+        agent.webhook("shop", kind="next")
+        lab = Lab(agent)
+        engine = await lab.form()
+        api, statuses = HttpApi(engine), set[int]()
+        for request in requests():
+            with anyio.fail_after(100.0):
+                answer = await api(request)
+            json.loads(answer.body) if request.path != "/metrics" else None
+            statuses.add(answer.status)
+            assert not lab.failures, f"{request}: {lab.failures}"
+        return statuses
+
+    assert {200, 202, 400, 404, 409} <= run(scenario) <= {200, 202, 400, 404, 405, 409, 413, 415, 422, 503, 504}
