@@ -38,7 +38,7 @@ def pack_payload(what: str, value: object) -> bytes:
         PayloadTooLarge: it has more than PAYLOAD_BYTES_MAX bytes.
     """
     try:
-        packed = pack_value(value, name=what.removeprefix("the "))
+        packed = pack_value(value, name=what.removeprefix("the ").split()[0])
     except ValueInvalid as error:
         raise PayloadInvalid(f"{what} cannot be stored: {error}") from None
     if len(packed) > PAYLOAD_BYTES_MAX:
