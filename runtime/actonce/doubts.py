@@ -54,7 +54,7 @@ class Doubts:
     def changed(self) -> None:
         """Entries came, or a task was taken over."""
         effects = self._ledger.state.effects
-        over = [one for one in self._asking if one[0].revoked or not is_open(effects[one[1]])]
+        over = [one for one in self._asking if one[0].revoked or not is_open(effects.get(one[1]))]
         if over:
             self._asking = [one for one in self._asking if one not in over]
             for run, _, reply in over:

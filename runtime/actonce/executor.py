@@ -153,9 +153,9 @@ class Executor:
 
     def _deadly(self) -> Iterator[tuple[int, float]]:
         """Of each task that runs here and saw processes die: how many, and for how long it has run."""
-        tasks, now = self._ledger.state.tasks, self._world.now()
-        for task, run in self.running.items():
-            if deaths := tasks[task].deaths:
+        now = self._world.now()
+        for task, run in self.running.items():  # some may be forgotten: a handler that was told to end may take days
+            if deaths := self._ledger.task(task).deaths:
                 yield deaths, now - run.claimed_at
 
     def cancel(self, task: str) -> None:
