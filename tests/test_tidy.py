@@ -50,7 +50,7 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ("escrow",),
     ("cooling",),
     (
-        "comparing", "deaths", "front", "gossip", "guards", "lines", "lock_session",
+        "comparing", "deaths", "discovered", "front", "gossip", "guards", "lines", "lock_session",
         "membership", "routes", "settling", "spread", "state_transfer", "suspicion", "texting",
     ),
     ("electorate", "fenced", "leases", "majority", "needs", "slots", "task_locks", "transfers", "voting"),

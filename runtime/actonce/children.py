@@ -24,26 +24,46 @@ class Children:
     def __init__(self, inbox: Inbox, executor: Executor) -> None:
         self._inbox, self._executor = inbox, executor
 
-    def gather(self, run: Run, tasks: Sequence[str], reply: Callable[[list[Done]], None]) -> None:
-        """Reply with the outcomes of these tasks, in their order, once all have one and a slot is free."""
+    def gather(self, run: Run, tasks: Sequence[str], reply: Callable[[list[Done]], None]) -> Callable[[], None]:
+        """Reply with the outcomes of these tasks, in their order, once all have one and a slot is free.
+
+        Returns how to stop waiting: nobody wants the reply, and the handler, if it goes on, takes a slot when it can.
+        """
         outcomes: dict[int, Done] = {}
+        stops: list[Callable[[], None]] = []
         parked = False
 
         def arrive(index: int, done: Done) -> None:
             outcomes[index] = done
             if parked and len(outcomes) == len(tasks):
-                self._executor.unpark(run, answer)
+                unpark(answer)
+
+        def unpark(then: Callable[[], None]) -> None:
+            nonlocal parked
+            parked = False
+            self._executor.unpark(run, then)
+
+        def stop() -> None:
+            for one in stops:
+                one()
+            if parked:
+                unpark(_nothing)
 
         def answer() -> None:
             reply([outcomes[index] for index in range(len(tasks))])
 
         for index, task in enumerate(tasks):
-            self._inbox.result(task, lambda done, index=index: arrive(index, done))  # type: ignore[misc]
+            stops.append(self._inbox.result(task, lambda done, index=index: arrive(index, done)))  # type: ignore[misc]
         if len(outcomes) == len(tasks):
             answer()
         else:
             parked = True
             self._executor.park(run)
+        return stop
+
+
+def _nothing() -> None:
+    pass
 
 
 def check_run(run: Run) -> None:

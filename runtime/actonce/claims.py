@@ -220,9 +220,10 @@ class Claims:
     def give_up(self) -> bool:
         """Others are about to take over what runs here: stop it. Whether there was anything."""
         tasks = self._executor.revoke_all()
-        self._given_up |= dict.fromkeys(tasks)  # still ours: if nobody takes them over, nobody ever will
         for task in tasks:
-            self._looked.loosen(task)
+            if task in self.open:  # else its handler outlived the task, which may be forgotten by now
+                self._given_up[task] = None  # still ours: if nobody takes it over, nobody ever will
+                self._looked.loosen(task)
         return bool(tasks)
 
     def pump(self) -> None:

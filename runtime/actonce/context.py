@@ -168,7 +168,7 @@ class Context:
             raise PayloadInvalid(f"task {self.task!r} waits for itself: it would never end")
         check_run(self._run)
         with self.patience.waiting():
-            done: list[Done] = await self._desk.ask(
+            done: list[Done] = await self._desk.ask_unless(
                 lambda reply: self._desk.children.gather(self._run, ids, reply)
             )
         check_run(self._run)

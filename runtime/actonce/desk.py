@@ -61,6 +61,20 @@ class Desk:
         """The same for an answer without content."""
         await wait(self.world.hands, call)
 
+    async def ask_unless(self, call: Callable[[Callable[[Answer], None]], Callable[[], None]]) -> Answer:
+        """As `ask`, for what may take for ever: if the caller is cancelled, what `call` returned runs on the engine."""
+        stops: list[Callable[[], None]] = []
+
+        def stop() -> None:
+            for one in stops:
+                one()
+
+        try:
+            return await self.ask(lambda reply: stops.append(call(reply)))
+        except BaseException:
+            self.tell(stop)  # after the question, which may be on its way still
+            raise
+
     async def draw(self, cap_s: float) -> float:
         """Some time below `cap_s`, from the randomness of the replica, which belongs to the engine's thread."""
 

@@ -44,17 +44,28 @@ class Doubts:
         self._name, self._ledger, self._inbox, self._outbox, self._executor = name, ledger, inbox, outbox, executor
         self._asking: list[tuple[Run, str, Callable[[], None]]] = []
 
-    def ask(self, run: Run, key: str, reply: Callable[[], None]) -> None:
-        """Reply once somebody knows, and a slot is free; or when the task was taken over."""
+    def ask(self, run: Run, key: str, reply: Callable[[None], None]) -> Callable[[], None]:
+        """Reply once somebody knows, and a slot is free; or when the task was taken over.
+
+        Returns how to stop waiting.
+        """
         self._outbox.opened(run, key)
         self._executor.park(run)
-        self._asking.append((run, key, reply))
+        asking = (run, key, lambda: reply(None))
+        self._asking.append(asking)
         self.changed()
+
+        def stop() -> None:
+            if asking in self._asking:
+                self._asking.remove(asking)
+                self._executor.unpark(run, _nothing)
+
+        return stop
 
     def changed(self) -> None:
         """Entries came, or a task was taken over."""
         effects = self._ledger.state.effects
-        over = [one for one in self._asking if one[0].revoked or not is_open(effects[one[1]])]
+        over = [one for one in self._asking if one[0].revoked or not is_open(effects.get(one[1]))]
         if over:
             self._asking = [one for one in self._asking if one not in over]
             for run, _, reply in over:
@@ -115,3 +126,7 @@ def described(effect: EffectState) -> str:
         return "posted"
     word = effect.doubt.settled if effect.doubt is not None else "sending"
     return {"open": "in doubt", "sending": "under way", "resend": "to be sent again"}.get(word, word)
+
+
+def _nothing() -> None:
+    pass

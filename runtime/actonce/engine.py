@@ -210,6 +210,7 @@ class Engine:
         peers = (settings, self.about, self.ledger, self.membership, self.gossip)
         self.spread = Spread(world, *peers, lambda *denial: self.views.denied(*denial), self.fail, self.note)
         self.front = Front(world, self.routes, self.spread, recovered)
+        self.gossip.discovered.given = self.front.joins
 
     def _make_gossip(self) -> Gossip:
         gossip = Gossip(

@@ -33,6 +33,10 @@ class Finished:
     again: bool = False
     """The same attempt starts over at once, and does not count as another."""
 
+    def ends(self, run: Run) -> bool:
+        """Whether there is no further attempt, unless another replica has the task."""
+        return not self.again and (self.result is not None or self.final or run.attempt >= run.last_attempt)
+
 
 class Executor:
     """The slots of one replica."""
@@ -153,9 +157,9 @@ class Executor:
 
     def _deadly(self) -> Iterator[tuple[int, float]]:
         """Of each task that runs here and saw processes die: how many, and for how long it has run."""
-        tasks, now = self._ledger.state.tasks, self._world.now()
-        for task, run in self.running.items():
-            if deaths := tasks[task].deaths:
+        now = self._world.now()
+        for task, run in self.running.items():  # some may be forgotten: a handler that was told to end may take days
+            if deaths := self._ledger.task(task).deaths:
                 yield deaths, now - run.claimed_at
 
     def cancel(self, task: str) -> None:
@@ -201,7 +205,7 @@ class Executor:
                 self._due[run.task] = run
             elif how.again:
                 pass  # whoever takes it over starts over
-            elif how.result is not None or how.final or run.attempt >= run.last_attempt:
+            elif how.ends(run):
                 if how.result is not None:
                     self._remember(run)  # in the same turn, hence in the same update, as the outcome
                 self._write_done(run.task, run.epoch, how)

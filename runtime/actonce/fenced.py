@@ -244,7 +244,8 @@ class Fenced:
     def _is_claimed(self, hold: Hold) -> bool:
         """The winning claim is ours, and there is no outcome."""
         state = self._ledger.task(hold.task)
-        return state.done is None and self._me in self.claimants(state)
+        # Of one that others forgot a claim of ours may be left, which asks for nothing.
+        return state.task is not None and state.done is None and self._me in self.claimants(state)
 
     def _is_wanted(self, hold: Hold) -> bool:
         """We run it, or are going to."""

@@ -9,13 +9,13 @@ starts beyond what it knows, so such a push is refused and asked for again.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 
 from actonce.compare_messages import Rows, Sums
 from actonce.comparing import Comparing
+from actonce.discovered import Discovered
 from actonce.errors import ActonceError, MessageInvalid, ReplicaFailed
 from actonce.ledger import Ledger
 from actonce.lines import Line, brief, frames
@@ -45,10 +45,7 @@ from actonce.texts import Texts
 from actonce.transfer_messages import Offer, Part, Take
 from actonce.world import World
 from actonce_crdt import DocumentPoisoned, UpdateGap, UpdateInvalid
-from actonce_transports import End, Identity, Link, Reach, TransportError
-
-PEERS_MAX = 1024
-"""Addresses that we learn from others and dial."""
+from actonce_transports import End, Identity, Link, Reach
 
 
 class Gossip:
@@ -95,7 +92,7 @@ class Gossip:
         self.counts: Counter[str] = Counter()
         """Traffic since the start: frames and bytes sent, updates refused, gaps, asks, overflows."""
         self._acks: dict[str, None] = {}
-        self._discovered: set[str] = set()
+        self.discovered = Discovered(world, membership, about.address)
         self._kept: dict[int, int] = {}
         self.transfer = StateTransfer(
             *(world, settings, ledger), send=self._send, refuse=self._refuse, arrived=self._arrived, note=note
@@ -131,7 +128,10 @@ class Gossip:
             link.close()  # it was on its way when its process ended; the next one is here already
             return
         self._membership.look(self._world.now())
+        before = known.about if known is not None else None
         self._membership.met(link.peer.name, line.about)
+        if before is not None:
+            self.discovered.moved(before.address, line.about.address)
         self.lines[link.peer.name] = line
         self._announce(line, self._world.now())
         self._send_heartbeat(line)
@@ -200,7 +200,7 @@ class Gossip:
             case Announce():
                 membership.announce(name, message)
                 self._on_word(message)  # before we answer: whoever removed us acts on that answer
-                self._discover(message.addresses)
+                self.discovered.named(message.addresses)
                 self._send_heartbeat(line)
                 self._on_contact()
             case Push(update):
@@ -383,13 +383,6 @@ class Gossip:
         )
         if line.send(beat):
             self.comparing.told(line, news)
-
-    def _discover(self, addresses: tuple[str, ...]) -> None:
-        for address in addresses:
-            if address != self._about.address and address not in self._discovered and len(self._discovered) < PEERS_MAX:
-                self._discovered.add(address)
-                with contextlib.suppress(TransportError):  # no address, or not one that we may dial
-                    self._world.transport.dial(address)
 
     def _refuse(self, line: Line, reason: str) -> None:
         """Bytes that no correct replica sends: count, say so, and drop the link. Anti-entropy starts over."""

@@ -35,6 +35,9 @@ def _finish(desk: Desk, run: Run, how: Finished) -> None:
     if how.again:
         desk.steps.start_over(run)
     desk.steps.forget(run)
+    if how.result is None and how.ends(run) and not run.revoked:
+        again = f"`actonce dead list` shows it, `actonce dead retry {run.task}` tries it again"
+        log.error("task %s failed for good, at attempt %d: %s", run.task, run.attempt, again)
     desk.executor.finished(run, how)
 
 
@@ -74,6 +77,16 @@ async def _call(desk: Desk, run: Run, scope: anyio.CancelScope) -> Json:
 
 def _describe(run: Run, error: BaseException) -> str:
     expected = isinstance(error, ActonceError)
-    text = printable(str(error) if expected else traceback.format_exc())
+    text = printable(str(error) if expected else _trace(error))
     log.warning("task %s, attempt %d failed: %s", run.task, run.attempt, text)
     return printable(f"{type(error).__name__}: {error}")
+
+
+def _trace(error: BaseException) -> str:
+    """Where it was raised, from the handler on: what called that says nothing to its author."""
+    first = found = error.__traceback__
+    while found is not None:
+        if found.tb_frame.f_code.co_filename == __file__:
+            first = found.tb_next or first
+        found = found.tb_next
+    return "".join(traceback.format_exception(type(error), error, first))

@@ -107,9 +107,13 @@ class Leases:
 
     def session(self, quota: str, holder: str) -> int:
         """Number of the present session of these rights, as far as known here."""
-        number = self._sessions.get((quota, holder), 1)
+        number = known = self._sessions.get((quota, holder), 1)
         while self._is_settled(quota, holder, number):
             number += 1
+        if number > known:
+            over = [one for one in self._seen if (one[0], one[1].holder) == (quota, holder) and one[1].session < number]
+            for one in over:
+                del self._seen[one]
         self._sessions[quota, holder] = number
         return number
 

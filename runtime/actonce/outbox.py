@@ -231,7 +231,7 @@ class Outbox:
 
     def opened(self, run: Run, key: str) -> None:
         """Neither the sink nor a rule settles it: a person is asked."""
-        if not is_open(self._ledger.state.effects[key]):
+        if not is_open(self._ledger.state.effects.get(key)):
             self._doubt(run, key, "open")
 
     def _forget(self, run: Run, key: str) -> None:
@@ -239,8 +239,11 @@ class Outbox:
             kept.pop((key, run.epoch), None)
 
     def _doubt(self, run: Run, key: str, settled: str, again: int = 0) -> int:
-        """A word of the present round, or the first of the next one."""
-        known = self._ledger.state.effects[key].doubt
+        """A word of the present round, or the first of the next one. None about what is settled, and forgotten."""
+        effect = self._ledger.state.effects.get(key)
+        if effect is None:
+            return self._ledger.next_clock
+        known = effect.doubt
         if settled == "open" and known is not None and known.settled == "refused":
             again = 1  # the refusal was of one side of a cut only
         count = (known.round if known is not None else 0) + again
@@ -314,6 +317,7 @@ class Outbox:
 
 
 
-def is_open(effect: EffectState) -> bool:
-    """Whether nobody knows, or has said, how a doubt about it ends."""
-    return effect.receipt is None and effect.doubt is not None and effect.doubt.settled == "open"
+def is_open(effect: EffectState | None) -> bool:
+    """Whether nobody knows, or has said, how a doubt about it ends. Of what is forgotten that was known."""
+    doubt = effect.doubt if effect is not None and effect.receipt is None else None
+    return doubt is not None and doubt.settled == "open"

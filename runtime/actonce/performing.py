@@ -133,8 +133,12 @@ class Effect:
         if rule != "skip" and self._is_refused_again(world.wall() - doubt.intended_s):
             return False
         if rule == "ask":
+
+            def ask(reply: Callable[[None], None]) -> Callable[[], None]:
+                return self.desk.doubts.ask(self.run, self.key, reply)
+
             with self.patience.waiting():
-                await self.desk.wait(lambda reply: self.desk.doubts.ask(self.run, self.key, reply))
+                await self.desk.ask_unless(ask)
         else:
             await self.desk.wait(lambda reply: self.desk.outbox.skipped(self.run, self.key, reply))
         return True

@@ -112,7 +112,7 @@ class Poison:
 
     def waiting(self, task: str) -> None:
         """Its handler here waits for other tasks: if we die meanwhile, that is no fault of it."""
-        state = self._ledger.state.tasks[task]
+        state = self._ledger.task(task)
         claim = state.standing
         if claim is not None and (state.passed is None or state.passed.epoch < claim.epoch):
             self._pass(task, state, claim.epoch, deaths=0)

@@ -26,6 +26,9 @@ MARGIN_S = 0.001
 GRAINS = 1000
 """Of a window: a right comes back up to one grain later than it could."""
 
+COOL_KEPT_S = 60.0
+"""What is known of a cool-down goes so long after its end."""
+
 RECOVERY_PER_WINDOW = 0.1
 """Adaptive: which part of the limit comes back in each window without a complaint."""
 FACTOR_MIN = 0.05
@@ -279,6 +282,9 @@ class Pool:
 
     def pause(self, scope: str, until: float) -> None:
         """Obey a cool-down."""
+        if scope not in self.cool:  # scopes may be as many as customers
+            ended = self._now() - COOL_KEPT_S
+            self.cool = {one: at for one, at in self.cool.items() if at > ended}
         self.cool[scope] = max(until, self.cool.get(scope, -math.inf))
         self._poke()
 

@@ -59,6 +59,7 @@ EFFECT_STATES = ("posted", "under way", "skipped", "in doubt", "refused")
 def degraded(engine: Engine) -> list[str]:
     """Reasons why this replica does less than it should, each a sentence; empty when all is well."""
     membership, facts = engine.membership, follower_report.degraded(engine)
+    peers = membership.peers
     if engine.follow:
         return [*facts, *troubles(engine)]
     if membership.settled is None:
@@ -69,15 +70,17 @@ def degraded(engine: Engine) -> list[str]:
         found = bool(refused) or 0 < len(engine.front.joins) == len(unanswered)
         first = "" if last or found else "; the first of a mesh needs --new"
         facts += [f"not settled: does not act until it has synced with {whom}{first}", *refused, *unanswered]
-    elif membership.settled.name == "ALONE":
+    elif membership.settled.name == "ALONE" and not any(p.view and engine.me in p.view.members for p in peers.values()):
         facts.append("acts alone since its start: the replicas of its last view did not come")
     for member in sorted(membership.required()) if membership.settled is not None else []:
-        peer = membership.peers.get(member.name)
-        if peer is None or not peer.linked:
+        peer = peers.get(member.name)
+        if member.name == engine.me.name:
+            facts.append(f"waits until {_whom(engine, member)} is given up as dead: it is in a view of before")
+        elif peer is None or not peer.linked:
             facts.append(f"no link to {member.name}")
         elif not peer.promises(engine.me):
             facts.append(f"{member.name} does not hold us to be live")
-    facts += [f"{member.name} is silent and may be dead" for member in sorted(membership.view.lingering)]
+    facts += [f"{_whom(engine, member)} is silent and may be dead" for member in sorted(membership.view.lingering)]
     if membership.settled is not None and engine.world.now() >= membership.act_until():
         facts.append("does not act now: contact with the others is not fresh")
     facts += election_report.degraded(engine)
@@ -86,6 +89,11 @@ def degraded(engine: Engine) -> list[str]:
     if trouble := engine.fenced.trouble():
         facts.append(trouble)
     return [*facts, *control_report.degraded(engine), *quota_report.warnings(engine), *troubles(engine)]
+
+
+def _whom(engine: Engine, member: Member) -> str:
+    own = member.name == engine.me.name
+    return f"its own earlier process (incarnation {member.incarnation})" if own else member.name
 
 
 def status(engine: Engine) -> Facts:

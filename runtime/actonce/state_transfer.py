@@ -57,6 +57,10 @@ FASTER = 4
 """Times what the last request was."""
 
 
+OVER_MAX = 16
+"""Answers that we remember to have or not to need: more than those of all peers at one time."""
+
+
 @dataclass(slots=True)
 class _Kept:
     """What we offered to one process."""
@@ -110,8 +114,8 @@ class StateTransfer:
         self._kept: dict[tuple[int, type[Message]], _Kept] = {}
         """By the client id of who asked: another process of its name remembers no part of it."""
         self._coming: dict[bytes, _Coming] = {}
-        self._done = b""
-        """Checksum of what came last."""
+        self._over: dict[bytes, None] = {}
+        """Checksums of what came last, and of what was given up for that. Newest last."""
 
     # What we give
 
@@ -191,9 +195,9 @@ class StateTransfer:
 
     def _offered(self, line: Line, digest: bytes, size: int) -> None:
         coming, now = self._coming.get(digest), self._world.now()
-        if digest == self._done:
-            self._done = b""
-            self.send(line, Take(digest, 0, 0))  # it did not hear that we have it
+        if digest in self._over:
+            del self._over[digest]
+            self.send(line, Take(digest, 0, 0))  # it did not hear that we have it, or the like of it
             return
         if self.busy or (coming is not None and coming.line is line and self._goes_on(coming)):
             return
@@ -209,7 +213,21 @@ class StateTransfer:
             count = FIRST_BYTES if len(others) == len(self._coming) else LEAST_BYTES
             self._coming = others
             coming = self._coming[digest] = _Coming(line, digest, size, now, count)
+            self._drop_later(coming, KEEP_S)
         self._request(coming)
+
+    def _drop_later(self, coming: _Coming, wait_s: float) -> None:
+        """When nothing of it has come for so long, whoever offered it is gone, or keeps it no more."""
+
+        def look() -> None:
+            if self._coming.get(coming.digest) is coming:
+                left_s = coming.heard + KEEP_S - self._world.now()
+                if left_s > 0:
+                    self._drop_later(coming, left_s)
+                else:
+                    del self._coming[coming.digest]
+
+        self._world.call_later(wait_s, look)
 
     def _request(self, coming: _Coming) -> None:
         coming.asked_at, coming.until = self._world.now(), min(len(coming.data) + coming.count, coming.size)
@@ -230,14 +248,14 @@ class StateTransfer:
 
     def _whole(self, coming: _Coming) -> None:
         """It is applied, if it is what was offered; whatever else is under way is given up."""
-        line, digest = coming.line, coming.digest
-        for one in self._coming.values():
+        line, digest, others = coming.line, coming.digest, self._coming
+        for one in others.values():
             self.send(one.line, Take(one.digest, 0, 0))
         self._coming = {}
         if len(coming.data) > coming.size or _checksum(coming.data) != digest:
             self.refuse(line, f"{len(coming.data)} bytes that are not the {coming.size} bytes that it offered")
             return
-        self._done = digest
+        self._over = dict.fromkeys([*self._over, *others][-OVER_MAX:])
         try:
             message = decode_large(bytes(coming.data))
         except MessageInvalid as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from actonce.lock_session import Lease, LockSession
-from actonce.locks.records import TaskRecord, amended, decode, encode, reader, taken, task_key, token_of
+from actonce.locks.records import TaskRecord, amended, decode, encode, member_of, reader, taken, task_key, token_of
 from actonce.locks.service import LockConflict, LockError, LockRefused, LockUnreachable, Register
 from actonce.ownership import Member
 from actonce.world import Locks, World
@@ -192,7 +192,7 @@ class TaskLocks:
 
     def _ours(self, hold: Hold, lease: Lease, record: TaskRecord, revision: int) -> None:
         hold.record, hold.revision, hold.why, hold.unsure = record, revision, "", None
-        readers = frozenset(_member(name) for name in record.readers)
+        readers = frozenset(member_of(name) for name in record.readers)
         token = token_of(record, revision)
         if hold.permit is None or hold.permit.lease is not lease:
             hold.permit = Permit(token, lease, readers, record.doubtful, record.since_ms / 1000)
@@ -274,8 +274,3 @@ def _is_void(record: TaskRecord, hold: Hold) -> bool:
 
 def _who(record: TaskRecord) -> str:
     return record.session.partition(":")[0]
-
-
-def _member(name: str) -> Member:
-    replica, _, incarnation = name.rpartition(":")
-    return Member(replica, int(incarnation))

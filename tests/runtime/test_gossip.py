@@ -1,12 +1,13 @@
 """What flows over links: push, acknowledgement, anti-entropy, chunks, refusals."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from actonce.agent import Agent
 from actonce.context import Context
-from actonce.gossip import PEERS_MAX
+from actonce.discovered import PEERS_MAX
 from actonce.lines import CHUNK_BYTES
 from actonce.messages import Ask, Chunk, Push, encode
 from actonce.ownership import View
@@ -24,6 +25,22 @@ def make_agent(name: str = "kevin") -> Agent:
         return payload
 
     return agent
+
+
+@dataclass
+class Silent:
+    """A link on which nobody answers."""
+
+    peer: Identity
+    address: str = ""
+    dialed: bool = False
+    queued_bytes: int = 0
+
+    def send(self, frame: bytes) -> bool:
+        return True
+
+    def close(self, goodbye: bool = True) -> None:
+        """It is not there anyway."""
 
 
 async def lab_of(names: str) -> Lab:
@@ -179,12 +196,40 @@ def test_a_denial_is_noted_once() -> None:
     run(scenario)
 
 
-def test_addresses_that_others_know_are_dialed_up_to_a_limit() -> None:
+def test_addresses_that_others_know_are_dialed_and_the_newest_ones_count() -> None:
     async def scenario() -> None:
         lab = await lab_of("ab")
-        engine = lab.engine("a")
-        engine.gossip._discover(tuple(f"h{index}" for index in range(2 * PEERS_MAX)))
-        assert len(engine.gossip._discovered) == PEERS_MAX
+        discovered, transport = lab.engine("a").gossip.discovered, lab.world().transport
+        discovered.named(["b"])  # linked, so it keeps its place
+        discovered.named(f"h{index}" for index in range(2 * PEERS_MAX))
+        assert len(discovered.known) == PEERS_MAX
+        assert "b" in discovered.known
+        assert f"h{PEERS_MAX}" not in transport.dialing
+        assert f"h{2 * PEERS_MAX - 1}" in transport.dialing
+        discovered.named([f"h{PEERS_MAX + 1}", "new"])
+        assert f"h{PEERS_MAX + 1}" in transport.dialing, "it was named just now"
+        assert f"h{PEERS_MAX + 2}" not in transport.dialing
+
+    run(scenario)
+
+
+def test_a_replica_that_comes_back_elsewhere_is_not_looked_for_where_it_was() -> None:
+    async def scenario() -> None:
+        lab = await lab_of("ab")
+        a = lab.engine("a")
+        discovered, transport = a.gossip.discovered, lab.world().transport
+        here, times = a.gossip.lines["b"].about, 3 * PEERS_MAX
+        for number in range(1, times):
+            address = f"10.0.{number // 256}.{number % 256}:1"
+            there = replace(here, address=address, incarnation=here.incarnation + number)
+            discovered.named([there.address])
+            a.gossip.link_up(Silent(Identity("b", there.encode())))
+        assert list(discovered.known) == [there.address]
+        assert transport.dialing == {"b", there.address}, "the user gave the former"
+        a.gossip.link_up(Silent(Identity("c", there.encode())))
+        back = replace(there, address="b", incarnation=there.incarnation + 1)
+        a.gossip.link_up(Silent(Identity("b", back.encode())))
+        assert there.address in transport.dialing, "now c is there"
 
     run(scenario)
 

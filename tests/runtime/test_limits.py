@@ -10,6 +10,7 @@ import pytest
 from actonce.agent import Agent
 from actonce.errors import ConfigError
 from actonce.limits import Resource
+from actonce.pool import COOL_KEPT_S, Pool
 
 from .lab import Lab, run
 
@@ -28,6 +29,18 @@ def test_several_limits_at_once() -> None:
     ]
     assert spec.amounts({"tokens": 1200}) == (0, 1, 1, 1200)
     assert spec.amounts({"requests": 0, "cents": 3}) == (3, 0, 0, 0)
+
+
+def test_cool_downs_of_scopes_that_do_not_come_again_are_not_kept() -> None:
+    now = 0.0
+    pool = Pool(declare(limit=60, per="1m"), 0.0, lambda: now, lambda call: None)
+    for number in range(1_000):
+        now = float(number)
+        pool.pause(f"customer {number}", now + 5.0)
+    assert len(pool.cool) < COOL_KEPT_S + 10
+    assert not pool.take((1,), "customer 999")
+    assert not pool.take((1,), "customer 996")
+    assert pool.next_change() == 1_000.0
 
 
 @pytest.mark.parametrize(

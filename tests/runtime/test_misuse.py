@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,16 @@ def exits(ctx: SyncContext, payload: Any) -> None:
     sys.exit(4)
 
 
+@agent.task("raises", retries=1)
+async def raises(ctx: Context, how: str) -> None:
+    raise LookupError(how)
+
+
+@agent.task("raises_in_a_thread", retries=0)
+def raises_in_a_thread(ctx: SyncContext, how: str) -> None:
+    raise LookupError(how)
+
+
 def replica(folder: Path, **options: Any) -> Replica:
     options = {"agent": agent, "listen": "127.0.0.1:0", "new": True, **options}
     return Replica(options.pop("agent"), name="a", data=folder / "a", **options)
@@ -90,6 +101,22 @@ async def test_what_cannot_be_stored_is_in_the_log(tmp_path: Path, caplog: pytes
         with pytest.raises(TaskFailed, match="result: set is not JSON-like"):
             await (await one.submit("wrong", "a set")).result(WAIT_S)
     assert "is not tried again: the result cannot be stored: result: set is not JSON-like" in caplog.text
+
+
+async def test_who_reads_the_log_sees_what_failed_for_good(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="actonce.handlers")
+    async with replica(tmp_path, settings=replace(LAN, retry_wait_s=0.01)) as one:
+        for kind, attempts in (("raises", 2), ("raises_in_a_thread", 1)):
+            caplog.clear()
+            with pytest.raises(TaskFailed):
+                await (await one.submit(kind, "no", key="k")).result(WAIT_S)
+            *tries, last = [record.getMessage() for record in caplog.records if record.name == "actonce.handlers"]
+            assert len(tries) == attempts
+            assert last.startswith(f"task {kind}/k failed for good, at attempt {attempts}: `actonce dead list` shows")
+            for number, text in enumerate(tries, 1):
+                assert text.startswith(f"task {kind}/k, attempt {number} failed: Traceback")
+                assert text.count("  File ") == 1, "that of the handler"
+                assert f"in {kind}" in text
 
 
 async def test_calls_cannot_break_their_replica(tmp_path: Path) -> None:

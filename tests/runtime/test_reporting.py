@@ -90,6 +90,52 @@ def test_an_unsettled_replica_says_what_it_waits_for() -> None:
     run(scenario)
 
 
+def test_what_is_said_after_all_were_down() -> None:
+    """Two of three come back, on hosts of their own: nothing proves that their earlier processes ended."""
+
+    async def scenario() -> None:
+        lab, _ = await lab_of("abc")
+        lab.one_host = False
+        for name in "abc":
+            lab.kill(name)
+        a, b = lab.start("a"), lab.start("b")
+        said: dict[str, float] = {}
+
+        def acts() -> bool:
+            said.update(dict.fromkeys(reporting.degraded(a), lab.loop.time()))
+            return all(one.membership.act_until() > one.world.now() for one in (a, b))
+
+        await lab.sure(acts)
+        settled_s, began_s = LAN.start_alone_after_s, lab.loop.time()
+        assert "no link to a" not in said
+        own = "its own earlier process (incarnation 1)"
+        assert f"waits until {own} is given up as dead: it is in a view of before" in said
+        assert settled_s < began_s < settled_s + 2 * (LAN.suspicion_s + LAN.grace_s)
+        await lab.until(lambda: False, 5.0)
+        for one in (a, b):
+            assert not [fact for fact in reporting.degraded(one) if "alone" in fact]
+        lab.kill("b")
+        await lab.sure(lambda: len(a.membership.view.members) == 1)
+        assert not [fact for fact in reporting.degraded(a) if "alone" in fact], "b was there since its start"
+
+    run(scenario)
+
+
+def test_who_acts_alone_says_so() -> None:
+    async def scenario() -> None:
+        lab, _ = await lab_of("ab")
+        lab.kill("a")
+        lab.kill("b")
+        a = lab.start("a")
+        alone = "acts alone since its start: the replicas of its last view did not come"
+        await lab.sure(lambda: alone in reporting.degraded(a))
+        lab.start("b")
+        await lab.sure(lambda: len(a.membership.view.members) == 2)
+        await lab.sure(lambda: alone not in reporting.degraded(a))
+
+    run(scenario)
+
+
 def test_a_cut_is_seen_step_by_step() -> None:
     async def scenario() -> None:
         lab, _ = await lab_of()

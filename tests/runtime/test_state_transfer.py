@@ -18,6 +18,7 @@ from actonce.settings import PAYLOAD_BYTES_MAX
 from actonce.sim.process import Process
 from actonce.state_transfer import KEEP_S, _checksum
 from actonce.transfer_messages import DIGEST_BYTES, Offer, Part, Take
+from actonce_crdt import EMPTY_UPDATE
 
 from .lab import Lab, run
 from .test_gossip import make_agent
@@ -179,6 +180,52 @@ def test_what_nobody_takes_any_more_is_let_go() -> None:
         await lab.until(lambda: False, KEEP_S / 2)
         assert kept
         await lab.sure(lambda: not kept)
+
+    run(scenario)
+
+
+def test_what_does_not_come_any_more_is_let_go() -> None:
+    """Nobody is left who would send the rest: what came of it is not kept for ever."""
+
+    async def scenario() -> None:
+        lab, wire = await full_lab("ab")
+        await half_way(lab, wire)
+        lab.network.inspect = wire._inspect
+        lab.kill("a")
+        lab.kill("b")
+        await lab.until(lambda: False, KEEP_S / 2)
+        (one,) = coming(lab)
+        assert len(one.data) > 0.3 * one.size
+        await lab.until(lambda: False, KEEP_S / 2 + 1.0)
+        assert not coming(lab)
+        lab.start("a")
+        await lab.sure(lab.converged)
+
+    run(scenario)
+
+
+def test_what_another_peer_had_given_is_not_fetched_again() -> None:
+    """b offered what we lacked, and its link broke; we have it from c, and b, which did not hear so, offers it anew."""
+
+    async def scenario() -> None:
+        lab = Lab(make_agent(), "abc")
+        await lab.form()
+        a, said = lab.engine("a"), list[tuple[str, Message]]()
+        transfer, (b, c) = a.gossip.transfer, (a.gossip.lines[name] for name in "bc")
+        transfer.send = lambda line, message: not said.append((line.name, message))  # type: ignore[func-returns-value]
+        old, data = bytes(DIGEST_BYTES), encode(Push(EMPTY_UPDATE))
+        transfer.take(b, Offer(old, 2**28))
+        await lab.until(lambda: False, transfer._stall_s + 0.1)
+        transfer.take(c, Offer(_checksum(data), len(data)))
+        transfer.take(c, Part(_checksum(data), 0, data))
+        assert not transfer._coming
+        for line, digest in ((b, old), (c, _checksum(data))):
+            said.clear()
+            transfer.take(line, Offer(digest, 2**28))
+            assert said == [(line.name, Take(digest, 0, 0))]
+            assert not transfer._coming
+        transfer.take(b, Offer(old, 2**28))
+        assert transfer._coming, "it was told; so this is what we lack now"
 
     run(scenario)
 

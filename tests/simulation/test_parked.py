@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from contextlib import suppress
 
 import anyio
 from tests.runtime.lab import Lab, run, turns
 
 from actonce.agent import Agent
 from actonce.context import Context
+from actonce.errors import SinkUnknown
 from actonce.settings import LAN
+from actonce.sinks import CallableSink
 from actonce_crdt import Json
+
+
+async def mute(body: Json, key: str) -> None:
+    raise SinkUnknown("lost")
+
 
 NARROW = dataclasses.replace(LAN, slots=1)
 
@@ -72,6 +80,43 @@ def test_a_handler_that_takes_long_to_end_leaves_no_slot_behind() -> None:
         assert engine.executor.free == LAN.slots - 1  # that of the child
         go.set()
         await lab.sure(lambda: not engine.claims.open and engine.executor.idle)
+        assert engine.executor.free == LAN.slots
+
+    run(scenario)
+
+
+def test_a_wait_that_its_handler_gave_up_leaves_nothing_behind() -> None:
+    """It holds a slot again, and nobody waits any more for what may never come."""
+
+    async def scenario() -> None:
+        agent = Agent("kevin")
+        agent.sink("room", CallableSink(mute))
+
+        @agent.task("parent", on_doubt="ask")
+        async def parent(ctx: Context, what: str) -> None:
+            for _ in range(3):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ctx.gather("parent/nobody", "parent/nobody", "parent/else"), 1.0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ctx.post("room", what), 2.0)
+            await asyncio.sleep(5.0)
+
+        lab = Lab(agent, "a")
+        engine = await lab.form()
+        lab.put("parent", "x")
+        await lab.sure(lambda: len(engine.inbox._waiting) == 2)
+        assert engine.executor.free == LAN.slots
+        await lab.sure(lambda: bool(engine.doubts.of("parent/k")))
+        assert engine.executor.free == LAN.slots
+        assert not engine.inbox._waiting
+        await lab.sure(lambda: not engine.doubts.of("parent/k"))
+        assert engine.executor.free == LAN.slots - 1
+        assert engine.executor.running
+        lab.cancel("a", "parent/k")
+        lab.put("parent", "x", key="cancelled")
+        await lab.sure(lambda: bool(engine.inbox._waiting))
+        lab.cancel("a", "parent/cancelled")
+        await lab.sure(lambda: engine.executor.idle and not engine.inbox._waiting)
         assert engine.executor.free == LAN.slots
 
     run(scenario)

@@ -60,6 +60,9 @@ def test_the_rights_of_a_dead_replica_come_back_after_its_lease() -> None:
         story = reporting.explain(lab.engine("a"), "actonce.reclaim/llm/c/journal-c/1")
         assert story is not None
         assert story["state"] == "done"
+        for engine in lab.live():
+            assert engine.quotas.leases.session("llm", "c/journal-c") == 2
+            assert not engine.quotas.leases._seen, "what was looked at to end the first session"
         await anyio.sleep(2 * (WINDOW_S + FLIGHT_S))
         assert used(lab, lab.loop.time() - 2 * WINDOW_S, lab.loop.time())["a"] >= 1.5 * LIMIT  # 1.24 without those of c
         lab.start("c")

@@ -9,9 +9,13 @@ from typing import Any, TypeVar
 from actonce.agent import Agent
 from actonce.locks import LockError, LockService, LockUnreachable, Register
 from actonce.locks import open_locks as open_service
+from actonce.locks.records import NUMBER_MAX
 from actonce.locks.service import REQUEST_S
 
 T = TypeVar("T")
+
+SAID_CHARS = 80
+"""Of an answer that makes no sense, for people."""
 
 
 class EdgeLocks:
@@ -24,11 +28,25 @@ class EdgeLocks:
 
     def get(self, key: str, reply: Callable[[Register | LockError | None], None]) -> None:
         """As in `Locks`."""
-        self._start(lambda: self._service.get(key), reply)
+
+        async def get() -> Register | None:
+            found = await self._service.get(key)
+            if found is not None and not _is_register(found.value, found.revision):
+                raise LockUnreachable(f"it answered {str(found)[:SAID_CHARS]}, which is no register")
+            return found
+
+        self._start(get, reply)
 
     def put(self, key: str, value: bytes, expected: int, reply: Callable[[int | LockError], None]) -> None:
         """As in `Locks`."""
-        self._start(lambda: self._service.put(key, value, expected), reply)
+
+        async def put() -> int:
+            revision = await self._service.put(key, value, expected)
+            if not _is_revision(revision):
+                raise LockUnreachable(f"it answered {str(revision)[:SAID_CHARS]}, which is no revision")
+            return revision
+
+        self._start(put, reply)
 
     async def aclose(self) -> None:
         """Wait a moment for what is under way, as the end of our lease; then let go of everything."""
@@ -53,6 +71,14 @@ class EdgeLocks:
         except Exception as error:  # a service, or its client, that breaks its contract
             answer = LockUnreachable(f"{type(error).__name__}: {error}")
         asyncio.get_running_loop().call_soon(reply, answer)  # an error in the engine is the engine's
+
+
+def _is_register(value: object, revision: object) -> bool:
+    return isinstance(value, bytes) and _is_revision(revision)
+
+
+def _is_revision(value: object) -> bool:
+    return type(value) is int and 0 < value <= NUMBER_MAX
 
 
 def open_locks(agent: Agent) -> EdgeLocks | None:

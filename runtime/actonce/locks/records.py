@@ -19,6 +19,9 @@ from actonce.ownership import Member
 TaskHeld = Literal["held", "free", "done", "void"]
 """`void`: as if nobody had ever held it."""
 
+NUMBER_MAX = 2**63 - 1
+"""Times, counts and revisions are at most this; more is a float's infinity, or nothing that a service counts."""
+
 R = TypeVar("R", "SessionRecord", "TaskRecord")
 
 
@@ -90,20 +93,33 @@ def decode(kind: type[R], key: str, value: bytes) -> R:
             hints = get_type_hints(kind)
             wanted = {name: {int: int, str: str, bool: bool}.get(hints[name], (str, tuple)) for name in names}
             readers = found.get("readers", ())
-            if all(isinstance(found[name], wanted[name]) for name in names) and all(map(_is_text, readers)):
+            numbers = (found[name] for name in names if wanted[name] is int)
+            fits = all(isinstance(found[name], wanted[name]) for name in names)
+            if fits and all(map(_is_number, numbers)) and all(map(_is_reader, readers)):
                 return kind(**found)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         pass
     raise LockRefused(f"{key} holds something that Actonce did not write: give the agent a bucket of its own")
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= NUMBER_MAX
+
+
+def _is_reader(value: object) -> bool:
+    digits = value.rpartition(":")[2] if isinstance(value, str) else ""
+    return digits.isascii() and digits.isdecimal() and len(digits) <= len(str(NUMBER_MAX))
 
 
 def reader(member: Member) -> str:
     """An incarnation as records name it."""
     return f"{member.name}:{member.incarnation}"
+
+
+def member_of(name: str) -> Member:
+    """The one that `reader` named so."""
+    replica, _, incarnation = name.rpartition(":")
+    return Member(replica, int(incarnation))
 
 
 def taken(

@@ -190,6 +190,11 @@ class SimTransport:
     def undial(self, address: str) -> None:
         self._dialing.pop(address, None)
 
+    @property
+    def dialing(self) -> set[str]:
+        """Addresses at which it looks for somebody."""
+        return set(self._dialing)
+
     def redial(self) -> None:
         for address in list(self._dialing):
             self._dialing[address] = 0
