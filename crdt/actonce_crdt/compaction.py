@@ -21,7 +21,8 @@ Hence, for every set of entries that any replica can come to hold, however compa
    what they do not let pass does not pass those either. So a `Task` entry of it that anybody may still bring is late.
 
 A `Done` goes last, when no other log holds an entry that asked for the task; that is only so that what is over does
-not look late for a moment.
+not look late for a moment. What became of an effect goes after every `Intent` of it: one that looks unsettled is never
+forgotten, nor is its task.
 
 What speaks of no task lives for ever: its joined state is as large as what it speaks of, not as its history.
 """
@@ -33,12 +34,13 @@ from typing import assert_never
 from .cells import Cell, Tally
 from .cursor import Cursor
 from .cuts import Cut, Floor
-from .effect import is_settled
+from .effect import is_settled, lift
 from .entries import (
     Cancel,
     Claim,
     Done,
     Doubt,
+    EffectRecord,
     Grant,
     Intent,
     Mark,
@@ -62,6 +64,7 @@ from .state import State
 from .switch import Shut, Switch
 
 _TASKS = TaskRecord.__args__
+_EFFECTS = EffectRecord.__args__
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,8 @@ def rewrite(
                 need([state_of.done], there)
             elif isinstance(record, _TASKS):
                 forgotten[record.key] = None
+            elif isinstance(record, _EFFECTS) and not all(map(_settles, _left(there, gone))):
+                need(filter(_settles, state.joined(record)), there)
         else:
             need(state.joined(record), there)
             for one in state.evidence(record):
@@ -195,6 +200,15 @@ def _is_below(state: State, stamp: int, task: str, rules: Rules) -> bool:
     """Whether something of this stamp is below every floor for its retention, and there is one."""
     limit = min((floor.until for floor in state.floors), default=-1)
     return stamp + rules.retention(task) <= limit
+
+
+def _left(there: Mapping[EntryId, Record], gone: set[EntryId]) -> Iterable[Record]:
+    return (one for entry_id, one in there.items() if entry_id not in gone)
+
+
+def _settles(record: Record) -> bool:
+    """Whether an effect of which this is known is settled, whatever else is known."""
+    return isinstance(record, _EFFECTS) and is_settled(lift(record))
 
 
 def _is_asked_for_elsewhere(state: State, task: str, gone: set[EntryId]) -> bool:

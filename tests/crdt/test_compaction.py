@@ -21,6 +21,7 @@ from actonce_crdt import (
     Done,
     Floor,
     Grant,
+    Intent,
     Mark,
     Passed,
     Receipt,
@@ -274,9 +275,27 @@ def test_what_lost_is_kept_for_the_retention() -> None:
     assert set(a.state.history("t")) == {task, won}
 
 
-def compact_all(replica: Replica) -> None:
-    (change,) = compact(replica, replica.name, replica.document.count(replica.name), KEEP, 400)
+def test_what_became_of_an_effect_goes_after_all_that_it_settles() -> None:
+    """A pass that ends behind a receipt leaves a later copy of its intent: unsettled, neither would be forgotten."""
+    task, done = Task("t", 1, "a", "reply", b""), Done("t", 5, "a", 1, True, b"")
+    intent, receipt = Intent("t/#1", 2, "a", "t", 1, "room", b""), Receipt("t/#1", 4, "a", 1, b"")
+    (a := Replica("a", Document("a", 1))).took(a.document.append(list(map(encode, (task, intent, receipt, done)))))
+    front(a, 2)  # the intent is written again, behind its receipt
+    assert (floor := next_floor(900, "a", "a/1", 800, [], ())) is not None
+    a.took(a.document.append([encode(floor)]))
+    front(a, 2)  # the receipt and the outcome go
+    compact_all(a)
+    compact_all(a)
+    assert [decode(entry.data) for entry in a.document.entries()] == [floor]
+
+
+def front(replica: Replica, count: int) -> None:
+    (change,) = compact(replica, replica.name, count, KEEP, 400)
     replica.took(change)
+
+
+def compact_all(replica: Replica) -> None:
+    front(replica, replica.document.count(replica.name))
 
 
 KINDS = {type(record): record for record, _ in EXAMPLES} | {Unknown: Unknown("u", 2, "a", "later", LATER)}

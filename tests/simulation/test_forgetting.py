@@ -153,6 +153,24 @@ def test_a_log_that_grows_fast_is_shortened_as_fast(monkeypatch: Patch) -> None:
     assert entries < 960
 
 
+def test_all_is_forgotten_wherever_passes_begin_and_end(monkeypatch: Patch) -> None:
+    """The entries of a task, its effect among them, go in several turns, and some were written again in between."""
+    monkeypatch.setattr(upkeep, "FRONT", 5)
+    monkeypatch.setattr(upkeep, "PASS_MIN", 8)
+
+    async def scenario() -> list[str]:
+        mesh = Mesh(7, "abc", settings=replace(SOON, retention_s=0.5, forget_after_s=1.0))
+        await mesh.form()
+        for number in range(300):
+            mesh.ask(f"m{number}", "abc"[number % 3])
+            if number % 30 == 29:
+                await asyncio.sleep(0.4)
+        await mesh.until(lambda: not any(all_forgotten(mesh)), 20.0)
+        return [*all_forgotten(mesh), *(task for engine in mesh.live() for task in engine.ledger.state.tasks)]
+
+    assert simulate(scenario) == []
+
+
 def test_a_key_is_new_again_after_its_retention_and_not_before() -> None:
     async def scenario() -> None:
         mesh = Mesh(4, "ab", settings=SOON)
