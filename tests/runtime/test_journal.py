@@ -1,5 +1,6 @@
 """The journal on real files, in real processes, with real damage."""
 
+import contextlib
 import queue
 import random
 import shutil
@@ -180,6 +181,13 @@ def reopened(engine: Engine, folder: Path) -> Recovered | None:
     journal.close()
     assert again.updates == recovered.updates + (bytes(3000),) * 4
     return recovered
+
+
+def test_a_head_in_another_place_is_damage_before_another_one_stands_beside_it(engine: Engine, tmp_path: Path) -> None:
+    closed(engine, tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as db:
+        db.execute("UPDATE head SET one = 3")
+    assert reopened(engine, tmp_path) is None
 
 
 def test_a_flipped_bit_is_damage_or_changes_nothing(engine: Engine, tmp_path: Path) -> None:

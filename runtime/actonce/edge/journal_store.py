@@ -235,10 +235,12 @@ def read_rows(path: Path, db: sqlite3.Connection, has_log: bool) -> tuple[int, l
         if seq == 1:
             check_format(path, kind, data)
         rows.append(Row(kind, data))
-    head = db.execute("SELECT seq, state, sum FROM head").fetchall()
-    if not rows or len(head) != 1 or not isinstance(head[0][0], int) or head[0][1] not in (OPEN, CLOSED):
+    head = db.execute("SELECT one, seq, state, sum FROM head").fetchall()
+    if not rows or len(head) != 1 or not isinstance(head[0][1], int) or head[0][2] not in (OPEN, CLOSED):
         raise damaged(path, f"its head is missing or unreadable, {len(rows)} rows are there")
-    seq, state, stated = head[0]
+    one, seq, state, stated = head[0]
+    if one != 1:  # the next head would not take its place, but stand beside it
+        raise damaged(path, "its head is not where it was")
     if stated != checksum(seq, state, b"head") or seq != expected:
         raise damaged(path, f"row {expected + 1} is missing, or the head is wrong")
     if state == OPEN and not has_log:
