@@ -279,10 +279,11 @@ def test_what_became_of_an_effect_goes_after_all_that_it_settles() -> None:
     """A pass that ends behind a receipt leaves a later copy of its intent: unsettled, neither would be forgotten."""
     task, done = Task("t", 1, "a", "reply", b""), Done("t", 5, "a", 1, True, b"")
     intent, receipt = Intent("t/#1", 2, "a", "t", 1, "room", b""), Receipt("t/#1", 4, "a", 1, b"")
-    (a := Replica("a", Document("a", 1))).took(a.document.append([encode(one) for one in (task, intent, receipt, done)]))
+    a = Replica("a", Document("a", 1))
+    a.took(a.document.append([encode(one) for one in (task, intent, receipt, done)]))
     front(a, 2)  # the intent is written again, behind its receipt
-    floor = next_floor(900, "a", "a/1", 800, [], ())
-    a.took(a.document.append([encode(floor)] if floor is not None else []))
+    floor = Floor("floor", 900, "a", "a/1", 1, 800, (), b"")
+    a.took(a.document.append([encode(floor)]))
     front(a, 2)  # the receipt and the outcome go
     compact_all(a)
     compact_all(a)
@@ -290,8 +291,7 @@ def test_what_became_of_an_effect_goes_after_all_that_it_settles() -> None:
 
 
 def front(replica: Replica, count: int) -> None:
-    (change,) = compact(replica, replica.name, count, KEEP, 400)
-    replica.took(change)
+    replica.took(*compact(replica, replica.name, count, KEEP, 400))
 
 
 def compact_all(replica: Replica) -> None:
