@@ -109,7 +109,7 @@ def alone(limit: int, per: float, one_way_s: tuple[float, float], since: float, 
 
 
 @pytest.mark.parametrize(
-    ("limit", "per", "share"), [(60, 10.0, 0.95), (40, 60.0, 0.95), (20, 2.0, 0.92), (20, 1.0, 0.88)]
+    ("limit", "per", "share"), [(60, 10.0, 0.95), (40, 30.0, 0.95), (20, 2.0, 0.92), (20, 1.0, 0.88)]
 )
 def test_concentrated_demand_gets_the_limit(limit: int, per: float, share: float) -> None:
     """95 percent and more where a window is much longer than a call; and everywhere, but for the margin for clocks (2.5
