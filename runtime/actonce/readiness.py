@@ -135,10 +135,6 @@ class Readiness:
     def __len__(self) -> int:
         return len(self._ready)
 
-    def has(self, task: str) -> bool:
-        """Whether it may begin."""
-        return task in self._ready
-
     def put(self, task: str, priority: int) -> None:
         """It may begin. One that may already keeps its place."""
         if task in self._ready:

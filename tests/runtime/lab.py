@@ -59,6 +59,16 @@ class Lab(Cluster):
         return done[0].ok, unpack_value(done[0].result)
 
 
+class Later:
+    """The world of a replica that has not started yet."""
+
+    def __init__(self, lab: Lab, name: str = "a") -> None:
+        self._lab, self._name = lab, name
+
+    def __getattr__(self, what: str) -> Any:
+        return getattr(self._lab.world(self._name), what)
+
+
 def run(scenario: Callable[..., Coroutine[Any, Any, Result]], *args: Any) -> Result:
     """Run a scenario in virtual time."""
     return simulate(lambda: scenario(*args))

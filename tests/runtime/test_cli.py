@@ -351,6 +351,12 @@ async def test_healthcheck(asked: Asked, tmp_path: Path) -> None:
     assert result.stdout.startswith("not ready\n  not settled: ")
 
 
+def test_the_environment_names_the_secret_file(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none")
+    result = CliRunner().invoke(commands, ["status"], env={"ACTONCE_SECRET_FILE": missing, "ACTONCE_AT": "127.0.0.1:1"})
+    assert (result.exit_code, f"the secret file {missing} cannot be read" in result.stderr) == (1, True), result.stderr
+
+
 @pytest.mark.anyio
 async def test_a_secret_is_asked_for_and_checked(asked: Asked, tmp_path: Path) -> None:
     right, wrong, empty = tmp_path / "right", tmp_path / "wrong", tmp_path / "empty"

@@ -19,7 +19,7 @@ from actonce.sim.cluster import FeedSink
 from actonce_crdt import Json
 from actonce_transports import HttpRequest
 
-from .lab import Lab, run
+from .lab import Lab, Later, run
 
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 2**70, 1.5, math.nan, math.inf, "", "x" * 600, "\ud800", "a/b", "@", "#1", "e\n", b"\xff"),
@@ -123,16 +123,6 @@ def make_agent(refused: list[str], went_well: set[str]) -> Agent:
 
 def over(lab: Lab, task: str) -> bool:
     return bool(lab.failures) or lab.state(task).done is not None
-
-
-class Later:
-    """The world of a replica that has not started yet."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-
-    def __getattr__(self, what: str) -> Any:
-        return getattr(self._lab.world(), what)
 
 
 @pytest.mark.parametrize("share", range(4))

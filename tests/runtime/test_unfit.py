@@ -13,17 +13,7 @@ from actonce.context import Context
 from actonce.sim.cluster import FeedSink
 from actonce_crdt import Json, unpack_value
 
-from .lab import Lab, run
-
-
-class Later:
-    """The world of a replica that has not started yet."""
-
-    def __init__(self, lab: Lab, name: str) -> None:
-        self._lab, self._name = lab, name
-
-    def __getattr__(self, what: str) -> Any:
-        return getattr(self._lab.world(self._name), what)
+from .lab import Lab, Later, run
 
 
 def outcome(agent: Agent, kind: str, key: str = "k", name: str = "a") -> tuple[bool, Any]:
