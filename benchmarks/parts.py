@@ -120,7 +120,11 @@ def own_speed(options: Options) -> list[str]:
         ("CPU s per 1,000 tasks, all processes", spread(fast, "cpu_s_per_1000", 3)),
         *(
             (f"{what}, p50 / p99, ms", " / ".join(spread(soon, f"{name}_{part}_ms", 2) for part in ("p50", "p99")))
-            for what, name in (("submit to start at 50/s", "started"), ("submit returns", "returned"))
+            for what, name in (
+                ("submit to start at 50/s", "started"),
+                ("submit returns", "returned"),
+                ("heard by all replicas, to start at 50/s", "heard"),
+            )
         ),
     ]
     commands = " and ".join(f"actonce bench {' '.join(one)}" for one in (flow, wait))

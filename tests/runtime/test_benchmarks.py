@@ -66,7 +66,8 @@ def test_only_what_is_asked_for_is_measured_and_written(monkeypatch: pytest.Monk
     assert click.testing.CliRunner().invoke(command.main, ["--rivals", "nobody"]).exit_code == 2
 
 
-SPREAD = {"runs": 2, **{f"{name}_{part}_ms": 1.0 for name in ("started", "returned") for part in ("p50", "p99")}}
+WAITS = ("started", "returned", "heard")
+SPREAD = {"runs": 2, **{f"{name}_{part}_ms": 1.0 for name in WAITS for part in ("p50", "p99")}}
 FELL = ("certain", "again", "stopped", "vanished")
 FAILED_OVER = {f"{name}_{part}_s": 1.0 for name in FELL for part in ("p50", "p99", "max")}
 

@@ -2,9 +2,13 @@
 
 Throughput: each process submits an equal share of the tasks of a no-op handler, 64 submissions under way at once, while
 all drain; the clock stops when every process has seen every outcome. CPU: user + system seconds of all processes over
-that time. Latency: tasks at a steady rate, submitted at one replica; the time from before `submit` to the first line of
-the handler, wherever it runs (one host, one clock). Every submission waits for a disk and one live peer: there is no
-submission that waits for less.
+that time. Latency: tasks at a steady rate; the time from before `submit` to the first line of the handler, wherever it
+runs (one host, one clock).
+
+Every `submit` returns after a disk and one live peer have the task. No handler waits for that, only its effects do. So
+there are two latencies: of a task that one replica was given; whoever is to run it has to hear of it, which is once it
+is on the first one's disk. And of a message that all replicas heard, as by `@agent.source`: whose it is begins it at
+once, while it is on its way to the disks.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from actonce.inbox import task_id
 
 WARM_UP = 100
 """Tasks before anything counts."""
+HEAR_AFTER_S = 0.5
+"""By then the order has come to every process."""
 
 
 async def run_throughput(tasks: int, replicas: int, runs: int, narrator: Narrator) -> dict[str, Any]:
@@ -57,9 +63,28 @@ async def run_latency(tasks: int, rate: float, replicas: int, runs: int, narrato
         with tempfile.TemporaryDirectory(prefix="actonce-latency-") as folder:
             async with Crew(Path(folder), replicas) as crew:
                 await crew.hands[0].tell("trickle", tasks=WARM_UP, rate=2 * rate, prefix="w")
-                found.append(percentiles(await crew.hands[0].tell("trickle", tasks=tasks, rate=rate, prefix="t")))
+                waits = await crew.hands[0].tell("trickle", tasks=tasks, rate=rate, prefix="t")
+                await _hear(crew, WARM_UP, 2 * rate, "v")
+                found.append(percentiles({**waits, "heard": await _hear(crew, tasks, rate, "h")}))
     narrator.progress(runs, runs)
     return {"tasks": tasks, "rate": rate, "replicas": replicas, **spreads(found)}
+
+
+async def _hear(crew: Crew, tasks: int, rate: float, prefix: str) -> list[float]:
+    """All replicas submit the same tasks at the same moments, under the same keys."""
+    begin = time.monotonic() + HEAR_AFTER_S
+    return heard_waits(await crew.all("hear", tasks=tasks, rate=rate, prefix=prefix, begin=begin))
+
+
+def heard_waits(found: Sequence[dict[str, Any]]) -> list[float]:
+    """Seconds from before `submit` in the process where the handler ran to its first line there; from the first
+    `submit` anywhere, if that process had heard of it from another replica before."""
+    submitted: dict[int, list[float]] = {one["pid"]: one["submitted"] for one in found}
+    waits = []
+    for number, (pid, began) in enumerate(found[0]["began"]):
+        here = submitted[pid][number]
+        waits.append(began - (here if here <= began else min(times[number] for times in submitted.values())))
+    return waits
 
 
 def percentiles(waits: dict[str, list[float]]) -> dict[str, float]:

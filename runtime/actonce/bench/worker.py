@@ -23,7 +23,7 @@ from typing import Any
 
 from actonce.agent import Agent
 from actonce.context import Context
-from actonce.replica import Replica
+from actonce.replica import Handle, Replica
 from actonce.settings import LAN
 from actonce.sinks import CallableSink
 from actonce_crdt import Json
@@ -56,7 +56,8 @@ class Start:
 
 
 def make_agent(posts: Path) -> Agent:
-    """`noop` does nothing and returns the seconds since its payload was made; `post` posts once."""
+    """`noop` does nothing and returns the seconds since its payload was made, `heard` where and when it began; `post`
+    posts once."""
     agent = Agent("bench")
     file = os.open(posts, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
@@ -75,6 +76,10 @@ def make_agent(posts: Path) -> Agent:
     async def noop(ctx: Context, payload: dict[str, Any]) -> float:
         return time.time() - float(payload["at"])
 
+    @agent.task("heard", retries=0)
+    async def heard(ctx: Context, payload: Json) -> tuple[int, float]:
+        return os.getpid(), time.monotonic()
+
     @agent.task("post")
     async def post(ctx: Context, payload: Json) -> None:
         await ctx.post("room", payload)
@@ -91,6 +96,7 @@ class Worker:
             "flood": self._flood,
             "await": self._await,
             "trickle": self._trickle,
+            "hear": self._hear,
             "cpu": self._cpu,
             "load": self._load,
             "rest": self._rest,
@@ -143,6 +149,18 @@ class Worker:
             returned.append(time.time() - at)
             waits.append(asyncio.ensure_future(handle.result(RESULT_LIMIT_S)))
         return {"started": [float(str(result)) for result in await asyncio.gather(*waits)], "returned": returned}
+
+    async def _hear(self, tasks: int, rate: float, prefix: str, begin: float) -> dict[str, Any]:
+        """Submit at this rate from this moment on, waiting for nothing, what all others submit at the same moments with
+        the same keys: the outside told every replica. When we did so, and in which process each began, and when."""
+        submitted, waits = list[float](), list[asyncio.Task[Handle]]()
+        for number in range(tasks):
+            await asyncio.sleep(max(0.0, begin + number / rate - time.monotonic()))
+            submitted.append(time.monotonic())
+            submit = self._replica.submit("heard", {"text": PAYLOAD}, key=f"{prefix}{number}")
+            waits.append(asyncio.create_task(submit))
+        began = [await handle.result(RESULT_LIMIT_S) for handle in await asyncio.gather(*waits)]
+        return {"pid": os.getpid(), "submitted": submitted, "began": began}
 
     async def _cpu(self) -> float:
         """User and system seconds of this process so far."""
