@@ -65,7 +65,10 @@ RUNTIME_ORDER: tuple[tuple[str, ...], ...] = (
     ),
     ("edge", "memory_report", "quota_report"),
     ("control_report", "election_report", "follower_report"),
-    ("effect_report", "http_api", "http_memory", "metrics", "obstacles", "replica", "reporting", "sim", "troubles"),
+    (
+        "effect_report", "handle", "http_api", "http_memory", "metrics",
+        "obstacles", "replica", "reporting", "sim", "troubles",
+    ),
     ("actonce",),
     ("__main__", "bench", "cli", "demo"),
 )

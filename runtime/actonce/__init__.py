@@ -41,10 +41,11 @@ from actonce.errors import (
     UnknownKind,
 )
 from actonce.following import follow_jsonl
+from actonce.handle import Handle
 from actonce.listening import SourceContext
 from actonce.memory import Value
 from actonce.placement import Traits
-from actonce.replica import Handle, Replica
+from actonce.replica import Replica
 from actonce.resolving import Conflict
 from actonce.settings import LAN, LAPTOP, WAN, Settings
 from actonce.sinks import CallableSink, FileSink, HttpSink, Sink

@@ -56,7 +56,7 @@ def dead(engine: Engine, limit: int) -> list[Facts]:
                 "state": name,
                 "submitted": moment(stamp_wall_s(known.task.stamp)),
                 "ended": moment(stamp_wall_s(known.done.stamp)),
-                "failed_attempts": known.attempts,
+                "retries": known.attempts,
                 "deaths": known.deaths,
                 "error": unpack_value(known.done.result),
                 "not_posted": {key: word for key, word in effects.items() if word != "posted"},

@@ -23,15 +23,27 @@ BODY = (
 
 def look(engine: Engine, name: str, query: Mapping[str, str], limit: int) -> tuple[int, object]:
     """Status and answer of GET /memory (all names) and GET /memory/NAME."""
-    state, now_ms = engine.ledger.state, int(engine.world.wall() * 1000)
-    texts = {text: engine.memory.texts.read(text).text for text in engine.memory.texts.names}
+    state = engine.ledger.state
     if not name:
-        return 200, memory_report.names(state, query.get("prefix", ""), now_ms, limit, texts)
+        return 200, memory_report.names(state, query.get("prefix", ""), _now_ms(engine), limit, _texts(engine))
     if "history" in query:
         rows = memory_report.history(state, name)
         return (200, rows) if rows else (404, {"error": f"nothing is remembered under {name!r}"})
-    found = memory_report.recall(state, name, now_ms, texts)
+    found = recall(engine, name)
     return (200, found) if found else (404, {"error": f"nothing is remembered under {name!r}"})
+
+
+def recall(engine: Engine, name: str) -> dict[str, Any] | None:
+    """What is remembered under a name; None for nothing: see `memory_report`."""
+    return memory_report.recall(engine.ledger.state, name, _now_ms(engine), _texts(engine))
+
+
+def _now_ms(engine: Engine) -> int:
+    return int(engine.world.wall() * 1000)
+
+
+def _texts(engine: Engine) -> dict[str, str]:
+    return {text: engine.memory.texts.read(text).text for text in engine.memory.texts.names}
 
 
 def order(engine: Engine, name: str, body: bytes, reply: Callable[[str], None]) -> None:

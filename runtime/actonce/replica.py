@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import anyio
 import anyio.to_thread
 
-from actonce import heal, reporting
+from actonce import heal, http_memory, reporting
 from actonce.agent import Agent
 from actonce.asking import ask, wait
 from actonce.control import Ordered
@@ -36,18 +36,19 @@ from actonce.errors import (
     NotSettled,
     PayloadInvalid,
     ReplicaFailed,
-    TaskFailed,
 )
+from actonce.handle import Handle, Order
 from actonce.http_api import HttpApi
 from actonce.inbox import Submitted, pack_payload
 from actonce.job import run_handler
+from actonce.memory import NAME_BYTES_MAX, check_text
 from actonce.placement import NO_TRAITS, Traits
 from actonce.readiness import make_terms
 from actonce.running import Run
 from actonce.settings import LAN, Settings
 from actonce.standing import Mode, Target
 from actonce.world import Cancel
-from actonce_crdt import Done, Switch, unpack_value
+from actonce_crdt import Done, Switch
 
 Answer = TypeVar("Answer")
 DEFAULT_LISTEN = "127.0.0.1:7420"
@@ -57,55 +58,6 @@ NOT_BEGUN = "the replica has not begun: use it inside of `async with Replica(...
 
 class _Raised(NamedTuple):
     error: Exception
-
-
-class Handle:
-    """A submitted task. The same on every replica: `replica.handle(id)` finds it again."""
-
-    def __init__(self, replica: Replica, task: str, new: bool = False) -> None:
-        self._replica = replica
-        self.id = task
-        self.new = new
-        """False when the task was known before this `submit`, from here or from another replica."""
-
-    def __repr__(self) -> str:
-        return f"Handle({self.id!r})"
-
-    async def cancel(self) -> str:
-        """Call it off: no further attempt, and no effect leaves once its replica has read this.
-
-        Returns "cancelled", or what it was already: "done", "failed", "cancelled". `result` then raises TaskFailed.
-        """
-        return await self._replica._order(lambda reply: self._replica._engine.orders.cancel(self.id, reply))
-
-    async def retry(self) -> str:
-        """Try a task again that failed, was set aside, cancelled or dropped. What it posted is not posted again.
-
-        Raises:
-            WrongState: it did not fail.
-        """
-        return await self._replica._order(lambda reply: self._replica._engine.orders.retry(self.id, reply))
-
-    async def drop(self) -> str:
-        """List a task that failed no longer among the dead.
-
-        Raises:
-            WrongState: it did not fail.
-        """
-        return await self._replica._order(lambda reply: self._replica._engine.orders.drop(self.id, reply))
-
-    async def result(self, timeout_s: float | None = None) -> Any:
-        """What the handler returned, on whichever replica it ran.
-
-        Raises:
-            TaskFailed: the last attempt failed; the message is its error.
-            TimeoutError: no outcome within `timeout_s`.
-        """
-        done = await self._replica._outcome(self.id, timeout_s)
-        value: object = unpack_value(done.result)
-        if not done.ok:
-            raise TaskFailed(f"task {self.id!r} failed: {value!s}")
-        return value
 
 
 class Replica:
@@ -269,7 +221,7 @@ class Replica:
             again = "submit it again with the same key" if key is not None else NO_KEY
             said = [f"no disk and live peer confirmed the task within {limit_s:g} s", *why, again]
             raise NotSettled("; ".join(said)) from None
-        return Handle(self, submitted.task, submitted.new)
+        return Handle(self._order, self._outcome, submitted.task, submitted.new)
 
     async def control(
         self,
@@ -317,11 +269,22 @@ class Replica:
         """What `actonce status` shows: the replicas, the tasks by state, and under "degraded" whatever is amiss."""
         return await self.inspect(reporting.status)
 
+    async def recall(self, name: str) -> dict[str, Any] | None:
+        """What the agent remembers under a name, as far as this replica has heard: its shape ("register", "map",
+        "set", "list", "counter", "text"), its value, who wrote it, and what conflicts, as `actonce memory get --json`
+        shows it. None: nothing. Only handlers write.
+
+        Raises:
+            MemoryInvalid: this is no name.
+        """
+        check_text("the name", name, NAME_BYTES_MAX)
+        return await self.inspect(lambda engine: http_memory.recall(engine, name))
+
     def handle(self, task: str) -> Handle:
-        """The handle of a task by its id, wherever it was submitted."""
+        """The handle of a task by its id, wherever it was submitted. Whether there is one, nobody looks."""
         if not isinstance(task, str):
             raise PayloadInvalid(f"{task!r} is no task id")
-        return Handle(self, task)
+        return Handle(self._order, self._outcome, task)
 
     async def settled(self) -> None:
         """Wait until this replica has synced with the mesh and may act. For ever, if it only follows."""
@@ -346,11 +309,11 @@ class Replica:
             raise found.error
         return found
 
-    async def _order(self, call: Callable[[Callable[[str], None]], None]) -> str:
+    async def _order(self, order: Order) -> str:
         limit_s = self._setup.settings.submit_timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                return await self._ask(call)
+                return await self._ask(lambda reply: order(self._engine, reply))
         except TimeoutError:
             raise NotSettled(f"no disk and live peer confirmed the order within {limit_s:g} s; give it again") from None
 

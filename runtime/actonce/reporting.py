@@ -223,7 +223,7 @@ def tasks(engine: Engine, wanted: str | None, limit: int) -> list[Facts]:
                     "submitted": moment(stamp_wall_s(state.task.stamp)),
                     "claimed_by": claim.claimant[0] if claim else None,
                     "epoch": claim.epoch if claim else None,
-                    "failed_attempts": state.attempts,
+                    "retries": state.attempts,
                     "deaths": state.deaths,
                     "result": unpack_value(state.done.result) if state.done else None,
                     "waits": why,

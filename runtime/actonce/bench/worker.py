@@ -23,7 +23,8 @@ from typing import Any
 
 from actonce.agent import Agent
 from actonce.context import Context
-from actonce.replica import Handle, Replica
+from actonce.handle import Handle
+from actonce.replica import Replica
 from actonce.settings import LAN
 from actonce.sinks import CallableSink
 from actonce_crdt import Json

@@ -29,7 +29,7 @@ def dead() -> None:
 def list_dead(limit: int, at: str, secret_file: Path | None, as_json: bool) -> None:
     """List dead tasks, newest first: why they ended, and which of their effects were not posted."""
     rows = Client(at, secret_file).get("/dead", {"limit": str(limit)})
-    print_rows(rows, ("task", "state", "ended", "failed_attempts", "deaths", "error", "not_posted"), as_json)
+    print_rows(rows, ("task", "state", "ended", "retries", "deaths", "error", "not_posted"), as_json)
 
 
 @dead.command(epilog="Example: actonce dead retry reply/message-1")

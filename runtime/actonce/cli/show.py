@@ -50,7 +50,7 @@ def tasks(state: str | None, limit: int, at: str, secret_file: Path | None, as_j
     """List tasks, newest first: their state, who claimed them, how often they failed, what they returned."""
     query = {"limit": str(limit)} if state is None else {"limit": str(limit), "state": state}
     rows = Client(at, secret_file).get("/tasks", query)
-    columns = ("task", "state", "submitted", "claimed_by", "epoch", "failed_attempts", "deaths", "result", "waits")
+    columns = ("task", "state", "submitted", "claimed_by", "epoch", "retries", "deaths", "result", "waits")
     print_rows(rows, columns, as_json)
 
 
