@@ -25,14 +25,15 @@ def test_a_diary_is_followed_line_by_line(tmp_path: Path) -> None:
         other.write(f"5.0\t{BEGAN}\treply/1\t8\t1\n6.0\t{BEGAN}\trep")
     lines = reader.read()
     assert [(line.subject, line.fence) for line in lines] == [("reply/1", 7), ("reply/2", 7), ("reply/1", 8)]
-    assert under_way(lines, os.getpid()) == ["reply/1", "reply/2"]
+    assert under_way(lines[:2], os.getpid()) == ["reply/1", "reply/2"]
+    assert under_way(lines, os.getpid()) == ["reply/2"], "another one has taken reply/1 over"
     assert elsewhere(lines, BEGAN, os.getpid()) == {"reply/1": 5.0}
     with file.open("a") as other:
         other.write("ly/2\t8\t1\n")
     writer.write(ENDED, "reply/1", 7)
     lines = reader.read()
     assert len(lines) == 5
-    assert under_way(lines, os.getpid()) == ["reply/2"]
+    assert under_way([line for line in lines if line.pid == os.getpid()], os.getpid()) == ["reply/2"]
     assert elsewhere(lines, BEGAN, os.getpid()) == {"reply/1": 5.0, "reply/2": 6.0}
 
 
