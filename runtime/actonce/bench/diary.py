@@ -67,7 +67,8 @@ def _parsed(text: str) -> Iterator[Line]:
 
 def under_way(lines: list[Line], pid: int) -> list[str]:
     """Tasks whose handler began in this process and has not got to its end, in the order in which they began. Not those
-    that began elsewhere since: they are the other's now, though a handler that lost its task may take a while to end."""
+    that began elsewhere since: they are the other's now, though a handler that lost its task may take a while to
+    end."""
     tasks: dict[str, None] = {}
     for line in lines:
         if line.pid == pid and line.what == BEGAN:
