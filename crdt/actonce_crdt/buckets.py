@@ -14,11 +14,13 @@ pass for equal once in 2**64 comparisons; the digest of the document, which is c
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import compress
+from operator import ne
 from struct import Struct, pack, unpack
 from typing import Final
 
 from .errors import StateVectorInvalid
-from .wire import CLIENT_MAX, CLOCK_MAX, Cursor, Malformed, varint
+from .wire import CLIENT_MAX, CLOCK_MAX
 
 WIDTH_MIN: Final = 8
 WIDTH_MAX: Final = 1024
@@ -31,6 +33,7 @@ Row = tuple[int, int]
 UNKNOWN: Final[Row] = (0, 0)
 
 _ROW: Final = Struct(">QII")
+_COUNT: Final = Struct(">I")
 _MODULUS: Final = 1 << 8 * SUM_BYTES
 
 
@@ -59,11 +62,12 @@ class Buckets:
     called with a client *before* its row changes. Hashing is put off until somebody asks: it costs nothing to append.
     """
 
-    __slots__ = ("_clients", "_deleted", "_known", "_stale", "_sums")
+    __slots__ = ("_clients", "_deleted", "_folded", "_known", "_stale", "_sums")
 
     def __init__(self, known: Mapping[int, int], deleted: Mapping[int, int]) -> None:
         self._known, self._deleted = known, deleted
         self._sums = [0] * WIDTH_MAX
+        self._folded = [0] * WIDTH_MIN  # the same at the width that was asked for last
         self._clients: list[list[int]] = [[] for _ in range(WIDTH_MAX)]
         self._stale: dict[int, Row] = {}  # client -> the row that its bucket's sum still holds
 
@@ -80,19 +84,27 @@ class Buckets:
         for client, before in self._stale.items():
             after = self._known[client], self._deleted[client]
             change = row_hash(client, after) - (row_hash(client, before) if before != UNKNOWN else 0)
-            place = bucket_of(client, WIDTH_MAX)
-            self._sums[place] = (self._sums[place] + change) % _MODULUS
+            for sums in (self._sums, self._folded):
+                place = bucket_of(client, len(sums))
+                sums[place] = (sums[place] + change) % _MODULUS
         self._stale.clear()
-        sums = self._sums
-        while len(sums) > width:
-            half = len(sums) // 2
-            sums = [(one + other) % _MODULUS for one, other in zip(sums[:half], sums[half:], strict=True)]
-        return tuple(sums)
+        if len(self._folded) != width:
+            self._folded = _fold(self._sums, width)
+        return tuple(self._folded)
 
     def clients(self, width: int, buckets: Iterable[int]) -> list[int]:
         """All clients in these buckets, sorted."""
         places = (place for bucket in buckets for place in range(bucket, WIDTH_MAX, width))
         return sorted(client for place in places for client in self._clients[place])
+
+
+def _fold(sums: list[int], width: int) -> list[int]:
+    """A copy at another width, not a larger one."""
+    sums = list(sums)
+    while len(sums) > width:
+        half = len(sums) // 2
+        sums = [(one + other) % _MODULUS for one, other in zip(sums[:half], sums[half:], strict=True)]
+    return sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +142,7 @@ class Standing:
 
 def differing(ours: Sequence[int], theirs: Sequence[int]) -> frozenset[int]:
     """The buckets whose fingerprints differ. Both are at one width."""
-    return frozenset(bucket for bucket, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other)
+    return frozenset(compress(range(len(ours)), map(ne, ours, theirs)))
 
 
 def encode_sums(sums: Sequence[int]) -> bytes:
@@ -155,13 +167,11 @@ def is_width(width: int) -> bool:
 
 
 def encode_rows(width: int, buckets: Iterable[int], rows: Mapping[int, Row]) -> bytes:
-    """Some buckets, and all the rows in them, as bytes: the same in one form only."""
+    """Some buckets, and all the rows in them, as bytes: the same in one form only. A bit for each bucket, the number of
+    rows, and 16 bytes a row: more than varints, and a fifth of their time."""
     named = sum(1 << bucket for bucket in buckets)
-    out = [named.to_bytes(width // 8, "big"), varint(len(rows))]
-    for client in sorted(rows):
-        clock, removed = rows[client]
-        out += (varint(client), varint(clock), varint(removed))
-    return b"".join(out)
+    packed = b"".join(_ROW.pack(client, *rows[client]) for client in sorted(rows))
+    return named.to_bytes(width // 8, "big") + _COUNT.pack(len(rows)) + packed
 
 
 def parse_rows(data: bytes, width: int, rows_max: int) -> tuple[frozenset[int], dict[int, Row]]:
@@ -171,22 +181,22 @@ def parse_rows(data: bytes, width: int, rows_max: int) -> tuple[frozenset[int], 
         StateVectorInvalid: a row outside the buckets, twice, out of order or impossible; more than `rows_max`. No count
             in the bytes makes it allocate anything ahead.
     """
-    named = int.from_bytes(data[: width // 8], "big")
-    buckets = frozenset(bucket for bucket in range(width) if named >> bucket & 1)
+    bits, head = width // 8, width // 8 + _COUNT.size
+    if len(data) < head:
+        raise StateVectorInvalid("rows: cut off")
+    named = f"{int.from_bytes(data[:bits], 'big'):b}"
+    buckets = frozenset(bucket for bucket, bit in enumerate(reversed(named)) if bit == "1")
+    (count,) = _COUNT.unpack_from(data, bits)
+    if count > rows_max:
+        raise StateVectorInvalid(f"rows: {count}, and at most {rows_max} are known")
+    if len(data) != head + count * _ROW.size:
+        raise StateVectorInvalid(f"rows: {len(data)} bytes are not {count} rows")
     rows: dict[int, Row] = {}
-    cursor, last = Cursor(data), -1
-    cursor.pos = width // 8
-    try:
-        for _ in range(cursor.varint(rows_max)):
-            client, clock, removed = cursor.varint(CLIENT_MAX), cursor.varint(CLOCK_MAX), cursor.varint(CLOCK_MAX)
-            if client <= last or bucket_of(client, width) not in buckets:
-                raise Malformed(f"client {client} twice, out of order or in another bucket")
-            if not clock or removed > clock:
-                raise Malformed(f"{removed} of {clock} entries of client {client} removed")
-            rows[client], last = (clock, removed), client
-        cursor.finish()
-    except IndexError:
-        raise StateVectorInvalid("rows: cut off") from None
-    except Malformed as error:
-        raise StateVectorInvalid(f"rows: {error} (near byte {cursor.pos})") from None
+    last = -1
+    for client, clock, removed in _ROW.iter_unpack(data[head:]):
+        if not last < client <= CLIENT_MAX or bucket_of(client, width) not in buckets:
+            raise StateVectorInvalid(f"rows: client {client} twice, out of order, in another bucket or no client")
+        if not removed <= clock <= CLOCK_MAX or not clock:
+            raise StateVectorInvalid(f"rows: {removed} of {clock} entries of client {client} removed")
+        rows[client], last = (clock, removed), client
     return buckets, rows
