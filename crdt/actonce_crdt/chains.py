@@ -13,7 +13,7 @@ from itertools import islice
 
 from msgspec import Struct
 
-from .buckets import WIDTH_MIN, Buckets, Table
+from .buckets import Buckets, Table, width_for
 from .shelves import EntryId
 from .updates import Delta
 from .wire import varint
@@ -142,7 +142,7 @@ class Chains:
 
     def warm(self) -> None:
         """Do now what the first comparison and the first difference would have to do."""
-        self.buckets.sums(WIDTH_MIN)
+        self.buckets.sums(width_for(len(self.known)))
         self.vector_but({})
 
     def vector_but(self, clocks: dict[int, int]) -> bytes:
