@@ -1,4 +1,5 @@
-"""Sinks that misbehave and handlers that do, on a real replica: what comes of it is what runtime/README.md says."""
+"""Sinks that misbehave and handlers that do, on a real replica: what comes of it is what runtime/docs/effects.md
+says."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulation.outbox_table import README, cells
+from tests.simulation.outbox_table import PAGE, cells
 
 from actonce import Agent, Context, GateClosed, HttpSink, Replica, SinkUnknown
 from actonce.agent import OnDoubt
@@ -38,8 +39,8 @@ ANSWERS: dict[str, list[bytes]] = {
 
 
 def documented() -> dict[str, tuple[str, str]]:
-    """(how the sink misbehaves) -> (state of the effect, what the handler gets), from the README."""
-    lines = README.read_text(encoding="utf-8").splitlines()
+    """(how the sink misbehaves) -> (state of the effect, what the handler gets), from that page."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
     rows = [cells(line) for line in lines]
     start = rows.index(["a sink that cannot be asked, and keeps no keys, ...", "the effect is", "ctx.post"])
     found: dict[str, tuple[str, str]] = {}

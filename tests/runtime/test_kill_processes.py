@@ -1,5 +1,5 @@
 """SIGKILL on a real process, with an effect stopped at each point of its way to each sink that ships: what happens is
-what runtime/README.md says. All effects of a case stop, one process is killed, another one takes everything over.
+what runtime/docs/effects.md says. All effects of a case stop, one process is killed, another one takes everything over.
 
 The simulator does every cell (`simulation/test_outbox_table.py`); with KILLS_ALL in the environment, this does so, too.
 """

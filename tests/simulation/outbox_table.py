@@ -1,4 +1,4 @@
-"""The table of runtime/README.md: what happens to an effect when its replica is killed at a point of its way."""
+"""The table of runtime/docs/effects.md: what happens to an effect when its replica is killed at a point of its way."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from actonce.agent import OnDoubt
 
-README = Path(__file__).resolve().parents[2] / "runtime" / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "runtime" / "docs" / "effects.md"
 POINTS = ("before the intent", "after the intent", "during the send", "after the send", "after the receipt")
 RULES: tuple[OnDoubt, ...] = ("resend", "skip", "ask")
 
 
 def documented() -> dict[tuple[str, OnDoubt, str], str]:
-    """(sort, rule, point) -> cell, from the table of the README."""
+    """(sort, rule, point) -> cell, from the table of that page."""
     found: dict[tuple[str, OnDoubt, str], str] = {}
     heads = ("a sink that ...", "on_doubt", *POINTS)
-    lines = README.read_text(encoding="utf-8").splitlines()
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
     start = next(index for index, line in enumerate(lines) if cells(line) == list(heads))
     for line in lines[start + 2 :]:
         row = cells(line)

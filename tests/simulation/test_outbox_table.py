@@ -1,5 +1,5 @@
 """kill -9 at each point of an effect's way, for each sort of sink and each `on_doubt`: what happens is what
-runtime/README.md says, cell by cell. One replica is killed and stays away; the other takes its task over.
+runtime/docs/effects.md says, cell by cell. One replica is killed and stays away; the other takes its task over.
 
 A cell tells how many requests the sink carried out, and the word of the doubt, if there was one; "asked" where a person
 is waited for.
