@@ -230,6 +230,25 @@ def left_behind(root: Path) -> Iterator[str]:
                     yield f"{path.relative_to(root).as_posix()}:{number}: {what}: {line.strip()[:80]}"
 
 
+def dead_links(root: Path) -> Iterator[str]:
+    """What a page of ours links to is there, and so is the heading."""
+    for path in files(root):
+        if path.suffix != ".md":
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            for target, heading in re.findall(r"\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)", line):
+                there = path.parent / target if target else path
+                if not there.exists() or (heading and heading not in headings(there)):
+                    name = path.relative_to(root).as_posix()
+                    yield f"{name}:{number}: links to {target}{heading and '#' + heading}, which is not there"
+
+
+def headings(page: Path) -> set[str]:
+    """As they are named in links."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 RULES: tuple[Rule, ...] = (
     layers,
     runtime_order,
@@ -238,6 +257,7 @@ RULES: tuple[Rule, ...] = (
     sizes,
     sleeping_tests,
     left_behind,
+    dead_links,
 )
 
 
@@ -282,6 +302,8 @@ PLANTED: tuple[tuple[Rule, dict[str, str], str], ...] = (
     (left_behind, {"crdt/README.md": "see " + "/" + "home/someone/x"}, "a path of one machine"),
     (left_behind, {".ci/run": f"# {TO_DO}: later"}, "work left open"),
     (left_behind, {"constraints.txt": "--index-" + "url x"}, "an index host"),
+    (dead_links, {"README.md": "# A b\n[here](#a-b), [there](https://a.example/b), [gone](docs/a.md)"}, "docs/a.md"),
+    (dead_links, {"README.md": "# A b\n[here](#a-b), [there](crdt/a.md#c)", "crdt/a.md": "# B"}, "crdt/a.md#c"),
 )
 
 
