@@ -52,8 +52,9 @@ from actonce_crdt.buckets import (
     width_for,
 )
 
-CLIENTS_FEW = 256
-"""Up to so many client ids are named one by one: about as many bytes as the fingerprints, and a round trip less."""
+CLIENTS_FEW = 64
+"""Up to so many client ids are named one by one, which saves half a round trip; by about 100 of them it takes longer than
+fingerprints do (`benchmarks/incarnations.py`)."""
 
 NEWS_MAX = 256
 """More clocks than this do not go into one heartbeat: a replica that has learnt so much at once states anew."""
