@@ -53,7 +53,7 @@ from actonce_crdt.buckets import (
 )
 
 CLIENTS_FEW = 64
-"""Up to so many client ids are named one by one, which saves half a round trip; by about 100 of them it takes longer than
+"""Up to so many client ids are named one by one, which saves half a round trip. From about 100 on it takes longer than
 fingerprints do (`benchmarks/incarnations.py`)."""
 
 NEWS_MAX = 256

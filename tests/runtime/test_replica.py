@@ -279,7 +279,7 @@ async def test_a_plain_handler_that_timed_out_posts_no_more(tmp_path: Path) -> N
     async def publish(body: Any, key: str) -> None:
         posts.append(body)
 
-    @agent.task("late", retries=1, timeout=0.5)
+    @agent.task("late", retries=1, timeout=2.0)
     def late(ctx: SyncContext, payload: Any) -> int:
         try:
             if ctx.attempt == 1:
