@@ -18,6 +18,7 @@ from actonce.poison import Poison
 from actonce.readiness import Readiness, waits
 from actonce.standing import Standing
 from actonce.standing_in import Contenders, stand_in_s
+from actonce.suspicion import is_out
 from actonce.world import World
 from actonce_crdt import Claim, TaskState
 
@@ -218,7 +219,9 @@ class Claims:
         return self._guards.of(kind).may_ask() and not self._standing.held(kind)
 
     def give_up(self) -> bool:
-        """Others are about to take over what runs here: stop it. Whether there was anything."""
+        """If others are about to take over what runs here, as we are too slow: stop it. Whether there was anything."""
+        if not is_out(self._membership.me, self._membership.required(), self._membership.peers):
+            return False
         tasks = self._executor.revoke_all()
         for task in tasks:
             if task in self.open:  # else its handler outlived the task, which may be forgotten by now

@@ -31,7 +31,7 @@ from actonce.majority import Majority
 from actonce.membership import Membership
 from actonce.memory import Memory
 from actonce.merges import Merges
-from actonce.messages import Announce, Bye, Want, unpack_view
+from actonce.messages import Bye, Want, unpack_view
 from actonce.orders import Orders
 from actonce.outbox import Outbox
 from actonce.ownership import Member, View
@@ -130,8 +130,7 @@ class Engine:
         self._make_links(recovered)
         parts = (world, self.membership, self.gossip, self.gate)
         self.views = Views(*parts, wake=self.wake, note=self.note, fail=self.fail)
-        self._recovered = recovered
-        self.damage, self.begins = recovered.damage, recovered.new
+        self._recovered, self.damage, self.begins = recovered, recovered.damage, recovered.new
         """What the journal lost before this start, or ""; whether nobody had acted on it yet."""
         self.views.patient = bool(self.damage)
 
@@ -217,7 +216,7 @@ class Engine:
             *(self.world, self.settings, self.about, self.ledger, self.membership, self.memory.texts),
             seek=lambda name: self.routes.seek(name),
             free=lambda: self.claims.free,
-            on_word=self._heard,
+            on_word=self._stand_down,
             on_contact=self.wake,
             on_ended=lambda about, name: self.views.ended(about, name),
             on_denied=lambda address, reason: self.views.denied(address, reason),
@@ -381,10 +380,11 @@ class Engine:
         if self.membership.settled is Settled.NEW:
             self.quotas.found()
         self.views.changed(view)
+        self._stand_down()
 
-    def _heard(self, word: Announce) -> None:
+    def _stand_down(self) -> None:
         self.views.close_gate()
-        if self.me in word.accused and self.claims.give_up():
+        if self.claims.give_up():
             self.note("was removed from a view as too slow: gives up what it was doing")
 
     def _needs_grants(self, kind: str) -> bool:

@@ -62,7 +62,7 @@ class Gossip:
         *,
         seek: Callable[[str], None],
         free: Callable[[], int],
-        on_word: Callable[[Announce], None],
+        on_word: Callable[[], None],
         on_contact: Callable[[], None],
         on_ended: Callable[[About, str], None],
         on_denied: Callable[[str, str], None],
@@ -199,7 +199,7 @@ class Gossip:
                 self._on_contact()
             case Announce():
                 membership.announce(name, message)
-                self._on_word(message)  # before we answer: whoever removed us acts on that answer
+                self._on_word()  # before we answer: whoever removed us acts on that answer
                 self.discovered.named(message.addresses)
                 self._send_heartbeat(line)
                 self._on_contact()

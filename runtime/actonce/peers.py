@@ -122,6 +122,10 @@ class Peer:
     """Tasks that it could start at once, less those that we have delegated to it since it said so."""
     has_heard: int = 0
     """Number of the newest view of ours that it read."""
+    answered: int = 0
+    """The same, said under a view of its own that we know."""
+    accused: frozenset[Member] = frozenset()
+    """Those that it put out of its newest view as too slow."""
     their_sent: float = -math.inf
     """Newest heartbeat of it that we read, by its clock. Goes back to it as the echo."""
     beat_at: float = -math.inf
@@ -176,6 +180,7 @@ class Peer:
         self.settled = word.settled and not unsettled
         self.vouches = self.settled and (word.vouches or (again and self.vouches))
         self.view, self.leaving = word.view, word.leaving or (again and self.leaving)
+        self.accused = word.accused
         self.contact = self.confirmed = -math.inf
 
     def heartbeat(self, beat: Heartbeat, mine: Mapping[int, int], now: float) -> None:
@@ -190,6 +195,7 @@ class Peer:
             self.round_trips += 1
         if self.view is None or beat.view == self.view.number:  # announcement and heartbeat may go different ways
             self.confirmed = self.echoed
+            self.answered = max(self.answered, beat.heard)
         self.has_read(beat.read, mine, now)
         self.digest = beat.digest
 
@@ -250,6 +256,11 @@ class Peer:
     def remember(self, me: Member) -> None:
         """Keep in mind whether it has admitted `me`, and whether we know what it knew by then."""
         self.flushed = self.promises(me) and (self.flushed or self.contact > -math.inf)
+
+    def gave_way(self, number: int, me: Member) -> bool:
+        """Whether it has answered that it read this view of ours, which is without it, and so lacks our promise: not if
+        it had put us out of its own view before it heard. Then it needs no promise of ours, and acts on."""
+        return self.answered >= number and self.promises(me)
 
     def speaks_for(self, members: frozenset[Member]) -> bool:
         """Whether it knows what those of `members` that bear its name knew, if they ever acted.

@@ -11,6 +11,10 @@ view without it: from then on it lacks a promise, and may not even drop its accu
 instead). One that goes silent before it answers is given up like any other. (A fixed wait of a contact window instead
 was wrong: a slow member that is then cut off drops its accusers after suspicion, and goes on with its own tasks.)
 
+Two that a third is in good touch with may accuse each other before either has heard of it. Then neither lacks the
+other's promise, so its answer means nothing: each leaves alone what the other owns, and goes on with its own, until one
+of them takes the other in again. That one gives up what it does, and only then answers.
+
 Not promised: that all accuse the same member. One whose answers are just at the limit may be late for some and not for
 others; those then wait for it.
 """
@@ -18,6 +22,7 @@ others; those then wait for it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from actonce.ownership import Member
 from actonce.peers import Peer
@@ -64,6 +69,12 @@ def may_accuse(in_play: frozenset[Member], late: frozenset[Member]) -> bool:
     """Whether those in good touch with each other, we among them, are the ones to decide."""
     good = in_play - late
     return 2 * len(good) > len(in_play) or (2 * len(good) == len(in_play) and min(in_play) in good)
+
+
+def is_out(me: Member, required: frozenset[Member], peers: Mapping[str, Peer]) -> bool:
+    """Whether somebody whose promise we need has put us out as too slow: it acts once we have answered that we know."""
+    found = (peers.get(member.name) for member in required)
+    return any(peer is not None and me in peer.accused for peer in found)
 
 
 def removed(peer: Peer, active: float) -> None:
