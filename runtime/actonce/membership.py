@@ -249,7 +249,7 @@ class Membership:
 
     def _is_over(self, member: Member) -> bool:
         number, peer = self._accused.get(member), self.peers.get(member.name)
-        if number is not None and peer is not None and peer.member == member and peer.gave_way(number, self.me):
+        if number is not None and peer is not None and peer.member == member and peer.has_heard >= number:
             return True
         return self._silence(member) >= self._suspicion_s(member) + self.settings.grace_s
 

@@ -121,9 +121,8 @@ class Peer:
     free: int = 0
     """Tasks that it could start at once, less those that we have delegated to it since it said so."""
     has_heard: int = 0
-    """Number of the newest view of ours that it read."""
-    answered: int = 0
-    """The same, said under a view of its own that we know."""
+    """Number of the newest view of ours that it read. It says so while we are a member of its view: else it needs no
+    promise of ours, and what it read binds it to nothing."""
     accused: frozenset[Member] = frozenset()
     """Those that it put out of its newest view as too slow."""
     their_sent: float = -math.inf
@@ -195,7 +194,6 @@ class Peer:
             self.round_trips += 1
         if self.view is None or beat.view == self.view.number:  # announcement and heartbeat may go different ways
             self.confirmed = self.echoed
-            self.answered = max(self.answered, beat.heard)
         self.has_read(beat.read, mine, now)
         self.digest = beat.digest
 
@@ -256,11 +254,6 @@ class Peer:
     def remember(self, me: Member) -> None:
         """Keep in mind whether it has admitted `me`, and whether we know what it knew by then."""
         self.flushed = self.promises(me) and (self.flushed or self.contact > -math.inf)
-
-    def gave_way(self, number: int, me: Member) -> bool:
-        """Whether it has answered that it read this view of ours, which is without it, and so lacks our promise: not if
-        it had put us out of its own view before it heard. Then it needs no promise of ours, and acts on."""
-        return self.answered >= number and self.promises(me)
 
     def speaks_for(self, members: frozenset[Member]) -> bool:
         """Whether it knows what those of `members` that bear its name knew, if they ever acted.

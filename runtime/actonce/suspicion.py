@@ -12,8 +12,8 @@ instead). One that goes silent before it answers is given up like any other. (A 
 was wrong: a slow member that is then cut off drops its accusers after suspicion, and goes on with its own tasks.)
 
 Two that a third is in good touch with may accuse each other before either has heard of it. Then neither lacks the
-other's promise, so its answer means nothing: each leaves alone what the other owns, and goes on with its own, until one
-of them takes the other in again. That one gives up what it does, and only then answers.
+other's promise, so neither answers: each leaves alone what the other owns, and goes on with its own, until one of them
+takes the other in again. That one gives up what it does, and only then answers.
 
 Not promised: that all accuse the same member. One whose answers are just at the limit may be late for some and not for
 others; those then wait for it.
