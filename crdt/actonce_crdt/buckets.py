@@ -5,7 +5,7 @@ A *row* is what is known of one chain: its next clock, and the length of its rem
 of its rows: it is kept while rows change, in any order (Bellare and Micciancio: "A new paradigm for collision-free
 hashing", 1997), and half the width is the sum of two halves. Equal tables have equal fingerprints; for buckets that
 differ, rows are compared. That is the one level of a hash tree that pays (Demers et al. 1987; Dynamo has more of them):
-the rows of a bucket are about as long as its fingerprint times the number of its chains, which is some tens.
+the rows of a bucket are twice as long as its fingerprint times the number of its chains, which is some tens.
 
 Not guaranteed: anything against somebody who picks client ids so that sums collide. By accident, two different buckets
 pass for equal once in 2**64 comparisons; the digest of the document, which is compared as well, shows it.

@@ -38,7 +38,7 @@ def recall(
     """
     for shape, keys in sorted(_by_shape(state, name).items()):
         if shape == "c":
-            return {"name": name, "shape": "counter", "value": state.tallies[keys[0]].value}
+            return {"name": name, "shape": "counter", "value": state.tallies[keys[0]].value, "conflicts": []}
         if shape == "t":
             if not texts.get(name):
                 continue

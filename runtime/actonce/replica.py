@@ -270,9 +270,11 @@ class Replica:
         return await self.inspect(reporting.status)
 
     async def recall(self, name: str) -> dict[str, Any] | None:
-        """What the agent remembers under a name, as far as this replica has heard: its shape ("register", "map",
-        "set", "list", "counter", "text"), its value, who wrote it, and what conflicts, as `actonce memory get --json`
-        shows it. None: nothing. Only handlers write.
+        """What the agent remembers under a name, as far as this replica has heard; None: nothing.
+
+        As `actonce memory get --json` shows it: "name", "shape" ("register", "map", "set", "list", "counter", "text"),
+        "value", "conflicts"; who wrote it is under "source" for a register, "sources" by member for the rest but a
+        counter. For reading only: handlers write, by `ctx.memory`.
 
         Raises:
             MemoryInvalid: this is no name.

@@ -132,11 +132,23 @@ def test_other_bytes_are_refused_and_nothing_worse(data: bytes, width: int) -> N
         {9: (1, 0)},  # of another bucket
         {8: (0, 0)},  # of nothing
         {8: (1, 2)},  # more removed than there was
+        {CLIENT_MAX + 1: (1, 0)},  # of no client id
+        {8: (2**31, 0)},  # of a clock that nobody reaches
     ],
 )
 def test_rows_that_no_replica_says_are_refused(bad: dict[int, Row]) -> None:
     with pytest.raises(StateVectorInvalid):
         parse_rows(encode_rows(8, [0], bad), 8, 10)
+
+
+def test_rows_have_one_order_and_no_double() -> None:
+    row = 16
+    written = encode_rows(8, [0], {8: (1, 0), 16: (1, 0)})
+    head, one, other = written[: -2 * row], written[-2 * row : -row], written[-row:]
+    assert parse_rows(head + one + other, 8, 10) == ({0}, {8: (1, 0), 16: (1, 0)})
+    for rows in (other + one, one + one):
+        with pytest.raises(StateVectorInvalid):
+            parse_rows(head + rows, 8, 10)
 
 
 def test_the_width_follows_the_chains_within_its_bounds() -> None:

@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Self
 
 LOOK_S = 0.01
-SLOW_S = 0.1
-"""A look that takes longer was held up by something else than us: other work, a disk or a machine that stood still."""
+SLOW_S = 0.25
+"""A look that takes longer was held up: by other work, by a disk or a machine that stood still. (By a replica too, if
+one ever kept the processor or the disk for so long: then its pause is taken for the host's.)"""
 
 
 class Host:
     """`with Host(folder) as host`: a thread writes a byte, syncs and sleeps, again and again, and notes when that took
-    long. It does nothing else, so what delays it delays any replica that wants a processor or its journal's disk."""
+    long. What delays it delays any replica that wants a processor or its journal's disk."""
 
     def __init__(self, folder: Path) -> None:
         self.stalls: list[tuple[float, float]] = []

@@ -24,6 +24,7 @@ async def test_a_program_reads_what_its_handlers_remember(tmp_path: Path) -> Non
     async def note(ctx: Context, text: str) -> None:
         ctx.memory["mood"] = {"good": True}
         ctx.memory.text("notes").append(text)
+        ctx.memory.counter("told").add(2)
 
     async with Replica(agent, name="a", data=tmp_path, listen="127.0.0.1:0", new=True) as one:
         assert await one.recall("mood") is None
@@ -35,6 +36,8 @@ async def test_a_program_reads_what_its_handlers_remember(tmp_path: Path) -> Non
         assert (mood["source"]["replica"], mood["source"]["task"]) == ("a", handle.id)
         assert notes is not None
         assert (notes["shape"], notes["value"]) == ("text", "hello")
+        told = {"name": "told", "shape": "counter", "value": 2, "conflicts": []}
+        assert await one.recall("told") == told
         wrong: Any = ["mood"]
         with pytest.raises(MemoryInvalid, match="it must be printable text"):
             await one.recall(wrong)

@@ -47,7 +47,7 @@ def status(at: str, secret_file: Path | None, as_json: bool) -> None:
 @limit_option
 @asking
 def tasks(state: str | None, limit: int, at: str, secret_file: Path | None, as_json: bool) -> None:
-    """List tasks, newest first: their state, who claimed them, how often they failed, what they returned."""
+    """List tasks, newest first: their state, who claimed them, how often they were tried again, what they returned."""
     query = {"limit": str(limit)} if state is None else {"limit": str(limit), "state": state}
     rows = Client(at, secret_file).get("/tasks", query)
     columns = ("task", "state", "submitted", "claimed_by", "epoch", "retries", "deaths", "result", "waits")

@@ -1,4 +1,4 @@
-"""Lock services that the user runs already, behind one small protocol: see `service`, and README.md of the runtime."""
+"""Lock services that the user runs already, behind one small protocol: see `service`, and runtime/docs/guards.md."""
 
 from actonce.errors import ConfigError
 from actonce.locks.address import LockAddress, parse_lock_url
