@@ -56,8 +56,8 @@ class Handle:
         return await self._order(lambda engine, reply: engine.orders.drop(self.id, reply))
 
     async def result(self, timeout_s: float | None = None) -> Any:
-        """What the handler returned, on whichever replica it ran. Without `timeout_s` it waits for ever, for a task that
-        nobody ever submits, too.
+        """What the handler returned, on whichever replica it ran. Without `timeout_s` it waits without end, also for a
+        task that nobody ever submits.
 
         Raises:
             TaskFailed: the last attempt failed; the message is its error.

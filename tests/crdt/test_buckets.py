@@ -145,7 +145,7 @@ def test_rows_have_one_order_and_no_double() -> None:
     row = 16
     written = encode_rows(8, [0], {8: (1, 0), 16: (1, 0)})
     head, one, other = written[: -2 * row], written[-2 * row : -row], written[-row:]
-    assert parse_rows(head + one + other, 8, 10) == ({0}, {8: (1, 0), 16: (1, 0)})
+    assert parse_rows(head + one + other, 8, 10) == (frozenset({0}), {8: (1, 0), 16: (1, 0)})
     for rows in (other + one, one + one):
         with pytest.raises(StateVectorInvalid):
             parse_rows(head + rows, 8, 10)
